@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from jobclaim.verify.promises import Start
+from jobclaim.verify.checks import Start
 
-TOLD: Final = {
+COUNTED_EVENTS: Final = {
     "claim.refused": "duplicates refused",
     "claim.lost": "zombies refused",
     "claim.answered_late": "zombies refused",
@@ -20,7 +20,7 @@ TOLD: Final = {
     "job.interrupted": "children lost, job tried again",
     "job.dispatched": "messages sent again by recovery",
     "message.not_sent": "messages left to recovery",
-    "lost_worker.recovered": "lost workers settled",
+    "lost_worker.recovered": "lost workers recovered",
     "dead_letter.retried": "dead letters retried",
     "job.released": "jobs released at a deploy",
     "heartbeat.failed": "heartbeats missed",
@@ -37,7 +37,7 @@ class Logs:
     Attributes
     ----------
     lines : int
-    told : Counter
+    event_counts : Counter
         Number of lines by what they report.
     lost_claims : list of pair
         Job and attempt of each claim whose owner received `ClaimLost`.
@@ -46,7 +46,7 @@ class Logs:
     """
 
     lines: int = 0
-    told: Counter[str] = field(default_factory=Counter)
+    event_counts: Counter[str] = field(default_factory=Counter)
     lost_claims: list[tuple[str, int]] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
 
@@ -61,19 +61,19 @@ def bodies(path: Path, what: str) -> list[Start]:
 
 def read_logs(paths: Iterable[Path], secret: str) -> Logs:
     """Read the logs of all processes."""
-    found = Logs()
+    logs = Logs()
     for line in _lines(paths):
-        found.lines += 1
+        logs.lines += 1
         if secret in line:
-            found.secrets.append(line[:200])
+            logs.secrets.append(line[:200])
         if (event := _event(line)) is None:
             continue
         name = str(event.get("event"))
-        if name in TOLD:
-            found.told[TOLD[name]] += 1
+        if name in COUNTED_EVENTS:
+            logs.event_counts[COUNTED_EVENTS[name]] += 1
         if name == "claim.lost":
-            found.lost_claims.append((str(event.get("job_id")), int(event.get("attempt") or 0)))
-    return found
+            logs.lost_claims.append((str(event.get("job_id")), int(event.get("attempt") or 0)))
+    return logs
 
 
 def _lines(paths: Iterable[Path]) -> Iterator[str]:

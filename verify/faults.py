@@ -24,12 +24,12 @@ class Fault:
         Cuts the connection with a TCP reset.
     silent : bool
         Accepts the request and never answers.
-    answer_lost : bool
+    response_lost : bool
         Passes the request on, so that it takes effect, and resets the connection instead of answering.
     copied_within : int
         Passes messages on twice; the copy may be delayed by up to so many seconds.
-    astray : bool
-        Sends messages to `FaultyProxy.limbo` instead of their queue, and reports success.
+    discards : bool
+        Sends messages to `FaultyProxy.discard_url` instead of their queue, and reports success.
     adds : callable, optional
         Returns an additional message, made from a message and an earlier one; ``None`` if it cannot.
     """
@@ -39,15 +39,15 @@ class Fault:
     body: bytes = b""
     resets: bool = False
     silent: bool = False
-    answer_lost: bool = False
+    response_lost: bool = False
     copied_within: int = 0
-    astray: bool = False
+    discards: bool = False
     adds: forging.Forge | None = None
 
     @property
     def is_of_messages(self) -> bool:
         """Whether it concerns messages, and therefore only sends."""
-        return self.astray or bool(self.copied_within) or self.adds is not None
+        return self.discards or bool(self.copied_within) or self.adds is not None
 
 
 def error(status: int) -> Fault:
@@ -63,9 +63,9 @@ TABLE_THROTTLE: Final = Fault(
     400,
     b'{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"Slow down"}',
 )
-ANSWER_LOST: Final = Fault("answer lost", answer_lost=True)
-COPIED: Final = Fault("message copied", copied_within=10)
-ASTRAY: Final = Fault("message lost", astray=True)
-OLD: Final = Fault("old message sent again", adds=forging.old)
-MISADDRESSED: Final = Fault("message of another task forged", adds=forging.misaddressed)
-EARLY: Final = Fault("message long before its time forged", adds=forging.early)
+RESPONSE_LOST: Final = Fault("response lost", response_lost=True)
+MESSAGE_COPIED: Final = Fault("message copied", copied_within=10)
+MESSAGE_LOST: Final = Fault("message lost", discards=True)
+MESSAGE_REPLAYED: Final = Fault("old message replayed", adds=forging.old)
+MESSAGE_MISADDRESSED: Final = Fault("message of another task forged", adds=forging.misaddressed)
+MESSAGE_EARLY: Final = Fault("message long before its time forged", adds=forging.early)

@@ -34,17 +34,17 @@ class FaultyProxy:
     ----------
     fault : Fault or None
         What happens to requests from now on.
-    weather : callable
+    choose_fault : callable
         Returns the fault for a request's operation; called for each request while `fault` is ``None``.
-    limbo : str
-        URL of the queue that receives messages which a fault sends astray.
+    discard_url : str
+        URL of the queue that receives messages which a fault discards.
     requests, failed : Counter
         Requests that were passed on, by operation; requests that a fault hit, by fault.
     by_table : Counter
         Requests by operation and table.
-    asked : int
+    outstanding : int
         Messages that ReceiveMessage requests in progress may return.
-    most_asked : int
+    most_outstanding : int
     """
 
     def __init__(self, upstream: str) -> None:
@@ -52,13 +52,13 @@ class FaultyProxy:
         self._upstream = (target.hostname, target.port)
         self.port = free_port()
         self.fault: Fault | None = None
-        self.weather: Callable[[str], Fault | None] = lambda _operation: None
-        self.limbo = ""
+        self.choose_fault: Callable[[str], Fault | None] = lambda _operation: None
+        self.discard_url = ""
         self.requests: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self.by_table: Counter[tuple[str, str]] = Counter()
         self._sent: deque[tuple[float, dict[str, Any]]] = deque(maxlen=REMEMBERED)
-        self.asked = self.most_asked = 0
+        self.outstanding = self.most_outstanding = 0
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.StreamWriter] = set()
@@ -100,8 +100,8 @@ class FaultyProxy:
     async def _end(self) -> None:
         """Cancel the tasks of open connections, before their event loop is closed."""
         serving = asyncio.all_tasks() - {asyncio.current_task()}
-        for one in serving:
-            one.cancel()
+        for task in serving:
+            task.cancel()
         await asyncio.gather(*serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -111,13 +111,13 @@ class FaultyProxy:
             with contextlib.suppress(asyncio.IncompleteReadError, OSError):  # one side closed its connection
                 while True:
                     head, body = await _read_message(reader)
-                    await self._one(head, body, reader, writer, upstream_reader, upstream_writer)
+                    await self._forward(head, body, reader, writer, upstream_reader, upstream_writer)
         finally:
             self._clients.discard(writer)
             for end in (writer, upstream_writer):
                 end.close()
 
-    async def _one(
+    async def _forward(
         self,
         head: bytes,
         body: bytes,
@@ -127,21 +127,21 @@ class FaultyProxy:
         upstream_writer: asyncio.StreamWriter,
     ) -> None:
         operation = _header(head, b"x-amz-target").rpartition(b".")[2].decode()
-        fault = self.fault or self.weather(operation)
+        fault = self.fault or self.choose_fault(operation)
         if fault is not None:
             if fault.adds is None:
                 self.failed[fault.name] += 1
-            if not (fault.answer_lost or fault.is_of_messages):
+            if not (fault.response_lost or fault.is_of_messages):
                 await _fail(fault, reader, writer)
                 return
         self.requests[operation] += 1
         if (table := TABLE_NAME.search(body[:1_000])) is not None:
             self.by_table[operation, table[1].decode()] += 1
-        with self._asking(operation, body):
+        with self._counting_receives(operation, body):
             for sent in self._as_sent(fault, operation, head, body):
                 upstream_writer.write(sent)
                 answer_head, answer = await _read_message(upstream_reader)
-        if fault is not None and fault.answer_lost:
+        if fault is not None and fault.response_lost:
             _reset(writer)
             raise ConnectionResetError
         writer.write(answer_head + answer)
@@ -157,8 +157,8 @@ class FaultyProxy:
             return [head + body]
         if fault.adds is not None and operation == "SendMessage":
             return [*self._added(fault, fault.adds, head, body), head + body]
-        if fault.astray:
-            return [_with_body(head, {**json.loads(body), "QueueUrl": self.limbo})]
+        if fault.discards:
+            return [_with_body(head, {**json.loads(body), "QueueUrl": self.discard_url})]
         if fault.copied_within:
             return [_with_body(head, _delayed(json.loads(body), random.randint(0, fault.copied_within))), head + body]
         return [head + body]
@@ -176,14 +176,14 @@ class FaultyProxy:
         return [] if made is None else [_with_body(head, made)]
 
     @contextmanager
-    def _asking(self, operation: str, body: bytes) -> Iterator[None]:
+    def _counting_receives(self, operation: str, body: bytes) -> Iterator[None]:
         count = json.loads(body).get("MaxNumberOfMessages", 1) if operation == "ReceiveMessage" else 0
-        self.asked += count
-        self.most_asked = max(self.most_asked, self.asked)
+        self.outstanding += count
+        self.most_outstanding = max(self.most_outstanding, self.outstanding)
         try:
             yield
         finally:
-            self.asked -= count
+            self.outstanding -= count
 
 
 @contextmanager

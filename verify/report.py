@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from jobclaim import JobStatus
-from jobclaim.verify.promises import Evidence, Rule
+from jobclaim.verify.checks import CheckResult, Evidence
 
 Rows = list[tuple[str, str]]
 SHOWN_AS: Final = {"held": "[green]held[/]", "broken": "[bold red]BROKEN[/]", "untested": "[yellow]not tested[/]"}
@@ -27,11 +27,11 @@ class Figures:
 
     Attributes
     ----------
-    missed : int
-        Strikes that found no target, because all processes had been struck already.
-    hits : mapping
+    without_target : int
+        Faults that found no target, because all processes had been hit already.
+    injected_requests : mapping
         Requests with an injected fault, by service and fault; refused connections are not counted.
-    told : mapping
+    event_counts : mapping
         Log lines, by what they report.
     requests : mapping
         Requests that were passed on, by service and operation.
@@ -40,9 +40,9 @@ class Figures:
     seed: int
     minutes: float
     drained_in: float
-    missed: int
-    hits: Mapping[str, int]
-    told: Mapping[str, int]
+    without_target: int
+    injected_requests: Mapping[str, int]
+    event_counts: Mapping[str, int]
     requests: Mapping[str, int]
 
 
@@ -59,40 +59,43 @@ def sections(evidence: Evidence, figures: Figures) -> list[Section]:
     return [
         Section("Jobs by outcome", _ends(evidence)),
         Section("Attempts", _attempts(evidence)),
-        Section("What was refused and recovered", _settled(evidence, figures.told)),
-        Section("Strikes", [*_counts(evidence.struck), ("found no target", f"{figures.missed:,}")]),
-        Section("Requests with an injected fault", _counts(figures.hits)),
+        Section("What was refused and recovered", _refused_and_recovered(evidence, figures.event_counts)),
+        Section("Injected faults", [*_counts(evidence.injected), ("found no target", f"{figures.without_target:,}")]),
+        Section("Requests with an injected fault", _counts(figures.injected_requests)),
         Section("Requests", [*_counts(figures.requests), _per_job(evidence, figures.requests)]),
     ]
 
 
-def summary(evidence: Evidence, figures: Figures, rules: Sequence[Rule]) -> str:
+def summary(evidence: Evidence, figures: Figures, results: Sequence[CheckResult]) -> str:
     """Summarize the run in one line."""
-    broken = sum(rule.state == "broken" for rule in rules)
-    untested = sum(rule.state == "untested" for rule in rules)
-    end = f"{len(rules) - broken - untested} promises held, {broken} broken, {untested} not tested."
+    broken = sum(result.state == "broken" for result in results)
+    untested = sum(result.state == "untested" for result in results)
+    end = f"{len(results) - broken - untested} promises held, {broken} broken, {untested} not tested."
     return (
-        f"Seed {figures.seed}: {len(evidence.by_id):,} jobs in {figures.minutes:.1f} minutes of chaos, "
-        f"{sum(evidence.struck.values()):,} strikes, {sum(figures.hits.values()):,} requests with an injected fault; "
+        f"Seed {figures.seed}: {len(evidence.by_id):,} jobs in {figures.minutes:.1f} minutes of faults, "
+        f"{sum(evidence.injected.values()):,} faults injected, "
+        f"{sum(figures.injected_requests.values()):,} requests with a fault; "
         f"everything was drained {figures.drained_in:.0f} s after the last fault. {end}"
     )
 
 
-def records(rules: Iterable[Rule]) -> list[dict[str, Any]]:
+def records(results: Iterable[CheckResult]) -> list[dict[str, Any]]:
     """Return the promises as JSON records."""
     return [
         {
-            "check": rule.code,
-            "promise": rule.name,
-            "tested": rule.tries,
-            "state": rule.state,
-            "broken_by": list(rule.offenders),
+            "check": result.code,
+            "promise": result.name,
+            "tested": result.tested,
+            "state": result.state,
+            "broken_by": list(result.violations),
         }
-        for rule in rules
+        for result in results
     ]
 
 
-def show(console: Console, evidence: Evidence, figures: Figures, rules: list[Rule], *, verbose: bool = False) -> None:
+def show(
+    console: Console, evidence: Evidence, figures: Figures, results: list[CheckResult], *, verbose: bool = False
+) -> None:
     """Print the promises; with ``verbose``, all other figures first."""
     for section in sections(evidence, figures) if verbose else ():
         table = Table(title=section.title, title_justify="left", show_header=False)
@@ -102,21 +105,24 @@ def show(console: Console, evidence: Evidence, figures: Figures, rules: list[Rul
             table.add_row(name, count)
         console.print(table)
     verdict = Table("promise", "check", Column("tested", justify="right"), "", box=SIMPLE_HEAD)
-    for rule in rules:
-        verdict.add_row(rule.name, rule.code, f"{rule.tries:,}", SHOWN_AS[rule.state])
-        if rule.offenders:
-            verdict.add_row(Text(rule.finding(), style="red"), "", "", "")
+    for result in results:
+        verdict.add_row(result.name, result.code, f"{result.tested:,}", SHOWN_AS[result.state])
+        if result.violations:
+            verdict.add_row(Text(result.finding(), style="red"), "", "", "")
     console.print(verdict)
-    console.print(summary(evidence, figures, rules))
+    console.print(summary(evidence, figures, results))
 
 
-def markdown(evidence: Evidence, figures: Figures, rules: list[Rule], command: str) -> str:
+def markdown(evidence: Evidence, figures: Figures, results: list[CheckResult], command: str) -> str:
     """Return the report as a Markdown page."""
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores."
     lines = ["# The guarantees, tested from outside", "", f"`{command}`", ""]
-    lines += [f"{summary(evidence, figures, rules)} {machine}", ""]
+    lines += [f"{summary(evidence, figures, results)} {machine}", ""]
     lines += ["| promise | check | times tested | | broken by |", "|---|---|---:|---|---|"]
-    lines += [f"| {rule.name} | `{rule.code}` | {rule.tries:,} | {rule.state} | {rule.finding()} |" for rule in rules]
+    lines += [
+        f"| {result.name} | `{result.code}` | {result.tested:,} | {result.state} | {result.finding()} |"
+        for result in results
+    ]
     for section in sections(evidence, figures):
         lines += ["", f"## {section.title}", "", "| | |", "|---|---:|"]
         lines += [f"| {name} | {count} |" for name, count in section.rows]
@@ -125,9 +131,9 @@ def markdown(evidence: Evidence, figures: Figures, rules: list[Rule], command: s
 
 def _ends(evidence: Evidence) -> Rows:
     ends: Counter[tuple[str, str]] = Counter()
-    for promise, job in evidence.known:
+    for accepted, job in evidence.known:
         kind = f" ({job.failure.kind})" if job.status is JobStatus.FAILED and job.failure else ""
-        ends[promise.task, f"{job.status}{kind}"] += 1
+        ends[accepted.task, f"{job.status}{kind}"] += 1
     totals: Counter[str] = Counter()
     for (_, end), count in ends.items():
         totals[end] += count
@@ -146,11 +152,11 @@ def _attempts(evidence: Evidence) -> Rows:
     ]
 
 
-def _settled(evidence: Evidence, told: Mapping[str, int]) -> Rows:
+def _refused_and_recovered(evidence: Evidence, event_counts: Mapping[str, int]) -> Rows:
     ended: Counter[str] = Counter()
     for job in evidence.jobs.values():
         ended.update(f"attempts ended by {attempt.outcome}" for attempt in job.history)
-    return _counts(told) + _counts(ended)
+    return _counts(event_counts) + _counts(ended)
 
 
 def _counts(counts: Mapping[str, int]) -> Rows:

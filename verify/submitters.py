@@ -1,4 +1,4 @@
-"""Threads that make the calls at their times and repeat each until it is accepted: from then on its job is promised."""
+"""Threads that make the calls at their times, and repeat each until it is accepted: then its job must not be lost."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any, Final
 from celery.canvas import chain, chord
 
 from jobclaim import JobError
-from jobclaim.verify.crew import now_ms
+from jobclaim.verify.checks import AcceptedJob
+from jobclaim.verify.fleet import now_ms
 from jobclaim.verify.plan import BATCH, Call
-from jobclaim.verify.promises import Promise
 from jobclaim.verify.values import MOST_ATTEMPTS
 
 THREADS: Final = 6
 PAUSE_SECONDS: Final = 0.2
-LOOK_SECONDS: Final = 0.5
+POLL_SECONDS: Final = 0.5
 TIMED: Final = ("timed", "expiring", "later")
 """Calls of the quick task with a time."""
 
@@ -29,7 +29,7 @@ class Submitters:
 
     Attributes
     ----------
-    promises : list of Promise
+    checks : list of AcceptedJob
         One for each accepted call; a chain adds two, a batch ten.
     secret : str
         An argument of every call that no log line may show.
@@ -46,9 +46,9 @@ class Submitters:
         self._began = 0.0
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._run, name=f"submitter-{n}") for n in range(THREADS)]
-        self.promises: list[Promise] = []
+        self.accepted: list[AcceptedJob] = []
         self.refused = 0
-        self.broken: list[str] = []
+        self.errors: list[str] = []
 
     def start(self) -> None:
         """Begin; the times of the calls count from now."""
@@ -56,7 +56,7 @@ class Submitters:
         for thread in self._threads:
             thread.start()
 
-    def join(self, patience: float) -> bool:
+    def join(self, timeout: float) -> bool:
         """Wait until all calls are accepted; ``False`` if no call was accepted for so many seconds; then no more are
         made.
 
@@ -64,13 +64,13 @@ class Submitters:
         """
         accepted, deadline = -1, 0.0
         while alive := [thread for thread in self._threads if thread.is_alive()]:
-            if len(self.promises) > accepted:
-                accepted, deadline = len(self.promises), time.monotonic() + patience
+            if len(self.accepted) > accepted:
+                accepted, deadline = len(self.accepted), time.monotonic() + timeout
             if time.monotonic() >= deadline:
                 break
-            alive[0].join(LOOK_SECONDS)
+            alive[0].join(POLL_SECONDS)
         self._stopped.set()
-        return not alive and not self.broken
+        return not alive and not self.errors
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -80,22 +80,22 @@ class Submitters:
                 return
             self._stopped.wait(max(0.0, self._began + call.at - time.monotonic()))
             try:
-                self._insist(call)
+                self._submit_until_accepted(call)
             except Exception as error:  # noqa: BLE001 - reported with the verdict
-                self.broken.append(f"{call}: {error!r}")
+                self.errors.append(f"{call}: {error!r}")
 
-    def _insist(self, call: Call) -> None:
+    def _submit_until_accepted(self, call: Call) -> None:
         called_at = now_ms()
         while not self._stopped.is_set():
             try:
-                self.promises += [replace(made, called_at=called_at) for made in self._submit(call)]
+                self.accepted += [replace(made, called_at=called_at) for made in self._submit(call)]
             except JobError:
                 self.refused += 1
                 self._stopped.wait(PAUSE_SECONDS)
             else:
                 return
 
-    def _submit(self, call: Call) -> list[Promise]:
+    def _submit(self, call: Call) -> list[AcceptedJob]:
         tasks, job_id = self._app.tasks, f"{self._name}-{call.number}"
         if call.task == "chain":
             return self._submit_chain(call, job_id)
@@ -111,28 +111,28 @@ class Submitters:
             del options["task_id"]
         task = tasks[f"verify.{'quick' if call.task in TIMED else call.task}"]
         result = task.apply_async(kwargs=arguments, **{name: value for name, value in options.items() if value})
-        return [Promise(result.id, call.task, call.number, countdown=call.countdown, expires=call.expires)]
+        return [AcceptedJob(result.id, call.task, call.number, countdown=call.countdown, expires=call.expires)]
 
-    def _submit_chain(self, call: Call, job_id: str) -> list[Promise]:
+    def _submit_chain(self, call: Call, job_id: str) -> list[AcceptedJob]:
         tasks, first, then = self._app.tasks, f"{job_id}-first", f"{job_id}-then"
         steps = (
             tasks["verify.first"].s(call.number, call.seconds).set(task_id=first),
             tasks["verify.then"].s().set(task_id=then),
         )
         chain(*steps, app=self._app).apply_async()
-        return [Promise(first, "first", call.number), Promise(then, "then", call.number, after=(first,))]
+        return [AcceptedJob(first, "first", call.number), AcceptedJob(then, "then", call.number, after=(first,))]
 
-    def _submit_chord(self, call: Call, job_id: str) -> list[Promise]:
+    def _submit_chord(self, call: Call, job_id: str) -> list[AcceptedJob]:
         """Submit a chord, with the same ids for its group and jobs at each try: a try completes what earlier ones
         began.
         """
         tasks, members, body = self._app.tasks, (f"{job_id}-a", f"{job_id}-b"), f"{job_id}-all"
         header = [tasks["verify.first"].s(call.number, call.seconds).set(task_id=member) for member in members]
         chord(header, app=self._app, task_id=f"{job_id}-group")(tasks["verify.all"].s().set(task_id=body))
-        made = [Promise(member, "first", call.number) for member in members]
-        return [*made, Promise(body, "all", call.number, after=members)]
+        made = [AcceptedJob(member, "first", call.number) for member in members]
+        return [*made, AcceptedJob(body, "all", call.number, after=members)]
 
-    def _submit_plain(self, call: Call, job_id: str) -> list[Promise]:
+    def _submit_plain(self, call: Call, job_id: str) -> list[AcceptedJob]:
         """Write a job, then call its task with the id, as host code does. If the call fails, recovery sends the
         message.
         """
@@ -142,16 +142,16 @@ class Submitters:
         )
         with contextlib.suppress(Exception):
             self._app.tasks["verify.plain"].delay(job_id)
-        return [Promise(job_id, "plain", call.number)]
+        return [AcceptedJob(job_id, "plain", call.number)]
 
-    def _submit_batch(self, call: Call, name: str) -> list[Promise]:
+    def _submit_batch(self, call: Call, name: str) -> list[AcceptedJob]:
         """Submit a batch under the same name at each try, so that jobs written before are found again."""
-        made: list[Promise] = []
+        made: list[AcceptedJob] = []
         calls = [(call.number + n, call.seconds) for n in range(BATCH)]
         report = self._app.tasks["verify.quick"].submit_many(
             calls,
             batch=name,
-            each=lambda position, job: made.append(Promise(job.job_id, "quick", call.number + position)),
+            each=lambda position, job: made.append(AcceptedJob(job.job_id, "quick", call.number + position)),
         )
         if not report.ok:
             raise report.failures[0].error

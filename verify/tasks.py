@@ -14,8 +14,8 @@ from celery import current_app, shared_task
 from jobclaim import SKIPPED, IdempotentTask, Job, JobTask, RetryPolicy
 from jobclaim.verify.values import EVIDENCE, MOST_ATTEMPTS, value_of
 
-AT_ONCE: Final = RetryPolicy(max_attempts=6, base=0.2, factor=2, ceiling=2, full_jitter=False)
-TOGETHER: Final = 2
+QUICK_RETRY: Final = RetryPolicy(max_attempts=6, base=0.2, factor=2, ceiling=2, full_jitter=False)
+CONCURRENCY_LIMIT: Final = 2
 """Bodies of `limited` that may run at once."""
 Result = dict[str, int]
 
@@ -24,7 +24,7 @@ class ServiceDown(Exception):
     """Raised by a body that is meant to fail."""
 
 
-def leave(what: str, task: str, job: Job) -> None:
+def record(what: str, task: str, job: Job) -> None:
     """Append a line of evidence in one write: lines of several processes do not mix."""
     at = time.time_ns() // 1_000_000
     line = f"{what} {at} {job.job_id} {job.attempt} {job.claim_token} {os.getpid()} {task}\n"
@@ -37,9 +37,9 @@ def leave(what: str, task: str, job: Job) -> None:
 
 def work(task: str, job: Job, number: int, seconds: float) -> Result:
     """Do the work of a body: record its start, take some time, record its end, and return its result."""
-    leave("start", task, job)
+    record("start", task, job)
     time.sleep(seconds)
-    leave("end", task, job)
+    record("end", task, job)
     return {"value": value_of(number), "attempt": job.attempt}
 
 
@@ -61,7 +61,7 @@ def slow(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "
     return work(self.name, self.request.job, number, seconds)
 
 
-@shared_task(base=JobTask, bind=True, name="verify.flaky", on_orphan="retry", retry_policy=AT_ONCE)
+@shared_task(base=JobTask, bind=True, name="verify.flaky", on_orphan="retry", retry_policy=QUICK_RETRY)
 def flaky(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
     """Fail in the first attempts."""
     result = work(self.name, self.request.job, number, seconds)
@@ -85,7 +85,7 @@ def doomed(self: Any, number: int, seconds: float, fails: int = 0, secret: str =
     raise ServiceDown(f"attempt {self.request.job.attempt}")
 
 
-@shared_task(base=IdempotentTask, bind=True, name="verify.once", on_orphan="retry", retry_policy=AT_ONCE)
+@shared_task(base=IdempotentTask, bind=True, name="verify.once", on_orphan="retry", retry_policy=QUICK_RETRY)
 def once(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
     """Run once for all equal calls, which are one job."""
     return work(self.name, self.request.job, number, seconds)
@@ -98,7 +98,7 @@ def once(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "
     on_orphan="retry",
     max_retries=MOST_ATTEMPTS - 1,
     concurrency_key=lambda *_args, **_kwargs: "all",
-    concurrency_limit=TOGETHER,
+    concurrency_limit=CONCURRENCY_LIMIT,
 )
 def limited(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
     """Run under a concurrency limit of the whole fleet."""
@@ -123,11 +123,11 @@ def gather(self: Any, before: list[Result]) -> Result:
     return work(self.name, self.request.job, sum(one["value"] for one in before), 0)
 
 
-@shared_task(base=JobTask, bind=True, name="verify.durable", on_orphan="retry", retry_policy=AT_ONCE)
+@shared_task(base=JobTask, bind=True, name="verify.durable", on_orphan="retry", retry_policy=QUICK_RETRY)
 def durable(self: Any, number: int, table: str) -> dict[str, Any]:
     """Run a step, fail once, wait for a resume, and add to a counter with the completion."""
     job = self.request.job
-    self.step("once", lambda: leave("step", self.name, job))
+    self.step("once", lambda: record("step", self.name, job))
     self.progress(job.charged, 2, flush=True)
     if job.charged == 1 and not job.history:
         raise ServiceDown("after the step")

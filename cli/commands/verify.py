@@ -14,7 +14,7 @@ from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.output import Format, Output, remark, report_option
 
 if TYPE_CHECKING:
-    from jobclaim.verify.stage import Endpoints
+    from jobclaim.verify.deployment import Endpoints
 
 
 @click.command(
@@ -63,7 +63,7 @@ def command(
     apply. Exits with 4 when a guarantee is broken or was never tested.
     """
     from jobclaim.verify import report as reports
-    from jobclaim.verify.trial import try_promises
+    from jobclaim.verify.verification import verify_promises
 
     # SIGTERM raises KeyboardInterrupt, so started processes are ended
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -74,24 +74,28 @@ def command(
     with tempfile.TemporaryDirectory(prefix="jobclaim-verify-") as scratch:
         folder = (keep or Path(scratch)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        verdict = try_promises(minutes=minutes, jobs=jobs, seed=seed, folder=folder, say=remark, endpoints=endpoints)
+        verdict = verify_promises(
+            minutes=minutes, jobs=jobs, seed=seed, folder=folder, notify=remark, endpoints=endpoints
+        )
     if report is not None:
-        said = f"jobclaim verify --minutes {minutes:g} --jobs {jobs} --seed {seed}"
-        report.write_text(reports.markdown(verdict.evidence, verdict.figures, verdict.rules, said))
+        command_line = f"jobclaim verify --minutes {minutes:g} --jobs {jobs} --seed {seed}"
+        report.write_text(reports.markdown(verdict.evidence, verdict.figures, verdict.results, command_line))
     record = {
         "seed": seed,
         "minutes": minutes,
         "jobs": len(verdict.evidence.jobs),
         "held": verdict.held,
-        "promises": reports.records(verdict.rules),
+        "promises": reports.records(verdict.results),
     }
-    Output(output).one(record, lambda console: reports.show(console, verdict.evidence, verdict.figures, verdict.rules))
+    Output(output).one(
+        record, lambda console: reports.show(console, verdict.evidence, verdict.figures, verdict.results)
+    )
     if not verdict.held:
         raise click.exceptions.Exit(ExitCode.CHECK_FAILED)
 
 
 def _endpoints(dynamodb: str | None, sqs: str | None) -> Endpoints | None:
-    from jobclaim.verify.stage import Endpoints
+    from jobclaim.verify.deployment import Endpoints
 
     if dynamodb is None and sqs is None:
         return None

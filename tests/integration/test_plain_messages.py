@@ -89,11 +89,11 @@ def test_a_plain_message_outlives_the_child_that_was_to_make_a_job_of_it(deploy:
     """Takes 15 s: the message of the killed child comes back after its visibility timeout."""
     deploy.worker(1)
     child = int(deploy.stack.evidence.read_text().split()[2])
-    deploy.proxy.weather = lambda operation: BLACK_HOLE if "Put" in operation or "Transact" in operation else None
+    deploy.proxy.choose_fault = lambda operation: BLACK_HOLE if "Put" in operation or "Transact" in operation else None
     sent = deploy.send()
     wait_until(lambda: deploy.proxy.failed[BLACK_HOLE.name], 30, "the child writes the job")
     os.kill(child, signal.SIGKILL)
-    deploy.proxy.weather = lambda operation: None
+    deploy.proxy.choose_fault = lambda operation: None
     deploy.assert_all_done([sent])
 
 

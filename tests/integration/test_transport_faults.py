@@ -148,14 +148,16 @@ def test_two_processes_on_three_queues_never_hold_more_than_two_messages(
 
         deadline = time.monotonic() + 3  # longer than any pause of the polls
         while time.monotonic() < deadline:
-            assert deploy.proxy.asked == 0, "nothing is asked for that no process could start"
+            assert deploy.proxy.outstanding == 0, "nothing is asked for that no process could start"
             assert sum(deploy.depth(queue.name)[0] for queue in queues) == len(jobs) - 2
             time.sleep(0.1)
         assert deploy.depth("a")[0] == 2, "both came from the queue with the highest priority"
 
         go.touch()
         deploy.stack.wait_for(jobs, JobStatus.COMPLETED, 60)
-        assert deploy.proxy.most_asked <= 2 + 4, "at most the processes, and two per process when jobs are a blink"
+        assert deploy.proxy.most_outstanding <= 2 + 4, (
+            "at most the processes, and two per process when jobs are a blink"
+        )
         assert set(deploy.stack.bodies().values()) == {1}
 
 
@@ -181,7 +183,7 @@ def test_a_burst_over_more_queues_than_processes_leaves_what_cannot_start_to_oth
     with deployment(dynamodb_local, elasticmq, tmp_path, queues=queues, wait_time_seconds=5) as deploy:
         go = tmp_path / "go"
         deploy.stack.worker("worker", "-c", "1", "-Q", ",".join(names))
-        wait_until(lambda: deploy.proxy.asked == len(names), 30, "every queue has a long poll")
+        wait_until(lambda: deploy.proxy.outstanding == len(names), 30, "every queue has a long poll")
         jobs = [deploy.submit(str(go), task="tests.wait_for_file", queue=name) for name in names]
         wait_until(lambda: len(deploy.stack.bodies()) == 1, 20, "one body runs")
         wait_until(lambda: sum(deploy.depth(name)[0] for name in names) == 3, 10, "the others are visible again")
@@ -196,7 +198,7 @@ def test_a_poll_under_way_at_the_stop_swallows_no_message(
 ) -> None:
     with deployment(dynamodb_local, elasticmq, tmp_path, wait_time_seconds=3) as deploy:
         first = deploy.stack.worker("first", "-c", "2", "-Q", "default")
-        wait_until(lambda: deploy.proxy.asked == 2, 20, "a long poll is under way")
+        wait_until(lambda: deploy.proxy.outstanding == 2, 20, "a long poll is under way")
         first.send(signal.SIGTERM)
         first.wait_for_line("Warm shutdown", 10)
         job = deploy.submit(1)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from jobclaim.verify import stage as stage_module
-from jobclaim.verify.plan import SHORT, Call, Kind, Plan, Strike
-from jobclaim.verify.promises import judge
+from jobclaim.verify import deployment as deployment_module
+from jobclaim.verify.checks import evaluate
+from jobclaim.verify.deployment import Endpoints, temporary_deployment
+from jobclaim.verify.plan import SHORT, Call, FaultKind, Plan, ScheduledFault
 from jobclaim.verify.run import run
-from jobclaim.verify.stage import Endpoints, staged
 from tests.support.endpoints import Endpoint
 from tests.support.stack import ROOT
 from tests.support.warm import WarmProcess
@@ -28,7 +28,7 @@ def test_no_promise_breaks_while_everything_else_does(
 ) -> None:
     """The short run, for every change; from a terminal it runs as long as one likes.
 
-    Takes 70 s: faults strike for half a minute, and what they struck has to be settled by recovery.
+    Takes 70 s: faults are injected for half a minute, and recovery has to finish what they hit.
     """
     urls = ["--dynamodb-url", dynamodb_local.endpoint_url, "--sqs-url", elasticmq.endpoint_url]
     asked = ["--minutes", "0.45", "--jobs", "260", "--seed", str(SEED), "--keep", str(tmp_path), "-o", "json"]
@@ -51,15 +51,17 @@ def test_a_build_that_lets_copies_of_a_message_claim_again_is_found_out(
 ) -> None:
     """The mutant is in `tests.support.broken_build`: its claim does not ask whether the job is PENDING.
 
-    Takes 35 s: the judge looks once everything has come to rest.
+    Takes 35 s: the checks run once everything has ended.
     """
-    monkeypatch.setattr(stage_module, "ManagedProcess", WarmProcess)
+    monkeypatch.setattr(deployment_module, "ManagedProcess", WarmProcess)
     calls = tuple(Call(0.02 * n, "quick", n) for n in range(30))
-    plan = Plan(SEED, calls, (Strike(0.0, Kind.COPY_MESSAGES, 4.0, 1.0),), jobs=len(calls))
+    plan = Plan(SEED, calls, (ScheduledFault(0.0, FaultKind.COPY_MESSAGES, 4.0, 1.0),), jobs=len(calls))
     endpoints = Endpoints(dynamodb_local.endpoint_url, elasticmq.endpoint_url)
     environment = {**os.environ, "BROKEN_BUILD": "claims twice", "PYTHONPATH": str(ROOT)}
-    with staged(endpoints, tmp_path, SHORT, environment=environment, modules=["tests.support.broken_build"]) as stage:
-        evidence, _ = run(stage, plan, 4.0, SHORT, print)
-    states = {rule.code: rule.state for rule in judge(evidence)}
+    with temporary_deployment(
+        endpoints, tmp_path, SHORT, environment=environment, modules=["tests.support.broken_build"]
+    ) as deployment:
+        evidence, _ = run(deployment, plan, 4.0, SHORT, print)
+    states = {rule.code: rule.state for rule in evaluate(evidence)}
     assert states["one-body"] == "broken"
     assert states["faults"] == "held"

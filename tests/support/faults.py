@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import Final
 
 from jobclaim.verify.faults import (
-    ANSWER_LOST,
-    ASTRAY,
     BLACK_HOLE,
-    COPIED,
+    MESSAGE_COPIED,
+    MESSAGE_LOST,
     RESET,
+    RESPONSE_LOST,
     SENDS,
     TABLE_THROTTLE,
     THROTTLE,
@@ -22,12 +22,12 @@ from jobclaim.verify.proxy import FaultyProxy, proxied
 from tests.support.endpoints import Endpoint
 
 __all__ = [
-    "ANSWER_LOST",
-    "ASTRAY",
     "BLACK_HOLE",
-    "COPIED",
     "GARBAGE",
+    "MESSAGE_COPIED",
+    "MESSAGE_LOST",
     "RESET",
+    "RESPONSE_LOST",
     "SENDS",
     "TABLE_THROTTLE",
     "THROTTLE",

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from jobclaim.verify.faults import OLD
-from tests.support.faults import ANSWER_LOST, ASTRAY, COPIED, RESET, Fault, FaultyProxy, error
+from jobclaim.verify.faults import MESSAGE_REPLAYED
+from tests.support.faults import MESSAGE_COPIED, MESSAGE_LOST, RESET, RESPONSE_LOST, Fault, FaultyProxy, error
 
 QUEUE = "http://queues/default"
 
@@ -59,7 +59,7 @@ def upstream() -> Iterator[Upstream]:
 @pytest.fixture
 def proxy(upstream: Upstream) -> Iterator[FaultyProxy]:
     made = FaultyProxy(f"http://127.0.0.1:{upstream.server_address[1]}")
-    made.limbo = "http://queues/limbo"
+    made.discard_url = "http://queues/discarded"
     made.start()
     yield made
     made.stop()
@@ -77,7 +77,7 @@ def ask(proxy: FaultyProxy, operation: str, **request: Any) -> tuple[int, bytes]
 
 
 def meets(proxy: FaultyProxy, fault: Fault) -> None:
-    proxy.weather = lambda operation: fault
+    proxy.choose_fault = lambda operation: fault
 
 
 def test_fair_weather_changes_nothing(proxy: FaultyProxy, upstream: Upstream) -> None:
@@ -87,11 +87,11 @@ def test_fair_weather_changes_nothing(proxy: FaultyProxy, upstream: Upstream) ->
 
 
 def test_a_lost_answer_leaves_its_effect(proxy: FaultyProxy, upstream: Upstream) -> None:
-    meets(proxy, ANSWER_LOST)
+    meets(proxy, RESPONSE_LOST)
     with pytest.raises(ConnectionError):
         ask(proxy, "SendMessage", MessageBody="a")
     assert len(upstream.seen) == 1
-    assert proxy.failed == {"answer lost": 1}
+    assert proxy.failed == {"response lost": 1}
 
 
 @pytest.mark.parametrize("fault", [RESET, error(503)])
@@ -106,16 +106,16 @@ def test_a_refused_request_leaves_none(proxy: FaultyProxy, upstream: Upstream, f
 
 
 def test_a_copied_message_arrives_twice_and_is_answered_once(proxy: FaultyProxy, upstream: Upstream) -> None:
-    meets(proxy, COPIED)
+    meets(proxy, MESSAGE_COPIED)
     assert ask(proxy, "SendMessage", MessageBody="a") == (200, b"2")
     copy, original = upstream.seen
     assert original == {"QueueUrl": QUEUE, "MessageBody": "a"}
-    assert 0 <= copy.pop("DelaySeconds") <= COPIED.copied_within
+    assert 0 <= copy.pop("DelaySeconds") <= MESSAGE_COPIED.copied_within
     assert copy == original
 
 
 def test_each_message_of_a_batch_is_copied(proxy: FaultyProxy, upstream: Upstream) -> None:
-    meets(proxy, COPIED)
+    meets(proxy, MESSAGE_COPIED)
     ask(proxy, "SendMessageBatch", Entries=[{"Id": "1", "DelaySeconds": 900}, {"Id": "2"}])
     copy, original = upstream.seen
     assert original["Entries"] == [{"Id": "1", "DelaySeconds": 900}, {"Id": "2"}]
@@ -124,12 +124,12 @@ def test_each_message_of_a_batch_is_copied(proxy: FaultyProxy, upstream: Upstrea
 
 
 def test_a_message_gone_astray_is_answered_and_never_arrives(proxy: FaultyProxy, upstream: Upstream) -> None:
-    meets(proxy, ASTRAY)
+    meets(proxy, MESSAGE_LOST)
     assert ask(proxy, "SendMessage", MessageBody="a") == (200, b"1")
-    assert upstream.seen == [{"QueueUrl": "http://queues/limbo", "MessageBody": "a"}]
+    assert upstream.seen == [{"QueueUrl": "http://queues/discarded", "MessageBody": "a"}]
 
 
-@pytest.mark.parametrize("fault", [COPIED, ASTRAY])
+@pytest.mark.parametrize("fault", [MESSAGE_COPIED, MESSAGE_LOST])
 def test_only_sends_are_copied_or_lost(proxy: FaultyProxy, upstream: Upstream, fault: Fault) -> None:
     meets(proxy, fault)
     ask(proxy, "ReceiveMessage", MaxNumberOfMessages=1)
@@ -137,9 +137,9 @@ def test_only_sends_are_copied_or_lost(proxy: FaultyProxy, upstream: Upstream, f
 
 
 def test_a_message_is_sent_again_only_after_it_may_have_arrived(proxy: FaultyProxy, upstream: Upstream) -> None:
-    meets(proxy, OLD)
+    meets(proxy, MESSAGE_REPLAYED)
     ask(proxy, "SendMessage", MessageBody="next week", DelaySeconds=900)
     assert [request["MessageBody"] for request in upstream.seen] == ["next week"]
     ask(proxy, "SendMessage", MessageBody="now")
     assert [request["MessageBody"] for request in upstream.seen] == ["next week", "now", "now"]
-    assert proxy.failed == {"old message sent again": 1}
+    assert proxy.failed == {"old message replayed": 1}

@@ -12,13 +12,13 @@ import pytest
 
 from bench import verified
 from jobclaim.settings import Settings
-from jobclaim.verify.promises import Evidence, judge
+from jobclaim.verify.checks import Evidence, evaluate
 from tests.simulation.scenario import SKEW_MS, simulated_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "guarantees.md").read_text()
 NAMED = sorted(set(re.findall(r"(tests/[\w/]+\.py)::(\w+)", TEXT)))
-CHECKED = {rule.code for rule in judge(Evidence(planned=0, promises=[], jobs={}, starts=[]))}
+CHECKED = {rule.code for rule in evaluate(Evidence(planned=0, accepted=[], jobs={}, starts=[]))}
 PROMISES = [line.split(" | ") for line in TEXT.splitlines() if line.startswith("| **")]
 
 

@@ -1,4 +1,4 @@
-"""The processes of a run: workers and recovery, killed, frozen and replaced by the monkey."""
+"""The processes of a run: workers and recovery, killed, frozen and replaced by the fault scheduler."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from jobclaim.verify.deployment import READY, Deployment
 from jobclaim.verify.plan import Scale
 from jobclaim.verify.processes import ManagedProcess
-from jobclaim.verify.stage import READY, Stage
 from jobclaim.verify.waiting import wait_until
 
 Role = Literal["worker", "recovery"]
@@ -28,20 +28,20 @@ class Member:
 
     Attributes
     ----------
-    told_to : str
-        "end" or "die" once the monkey has requested it; empty for a process that should keep running.
+    requested : str
+        "stop" or "kill" once the scheduler has requested it; empty for a process that should keep running.
     frozen : bool
-        Whether the monkey has frozen it, or a child of it.
-    struck_at, killed_at : int
-        When it was first struck in any way, and when its main process was killed: epoch milliseconds.
+        Whether the scheduler has frozen it, or a child of it.
+    first_fault_at, killed_at : int
+        When a fault first hit it, and when its main process was killed: epoch milliseconds.
     """
 
     role: Role
     process: ManagedProcess
-    told_to: str = ""
+    requested: str = ""
     frozen: bool = False
     ready: bool = False
-    struck_at: int = 0
+    first_fault_at: int = 0
     killed_at: int = 0
 
     def is_ready(self) -> bool:
@@ -59,14 +59,14 @@ class Member:
         return None
 
 
-class Crew:
+class ProcessFleet:
     """All processes that were started in the run."""
 
-    def __init__(self, stage: Stage, scale: Scale) -> None:
-        self._stage = stage
+    def __init__(self, deployment: Deployment, scale: Scale) -> None:
+        self._deployment = deployment
         self._scale = scale
         self.members: list[Member] = []
-        self.died: list[str] = []
+        self.unexpected_exits: list[str] = []
 
     def start(self, role: Role) -> Member:
         """Start one more process, without waiting until it is ready."""
@@ -77,7 +77,7 @@ class Crew:
         }
         beat = ["-B"] if role == "recovery" else []
         environment = {"JOBCLAIM_WORKER_NAME": name}
-        member = Member(role, self._stage.celery(name, "worker", *queues[role], *beat, env=environment))
+        member = Member(role, self._deployment.celery(name, "worker", *queues[role], *beat, env=environment))
         self.members.append(member)
         return member
 
@@ -89,8 +89,8 @@ class Crew:
         for member in self.members:
             member.process.wait_for_line(READY, START_SECONDS)
 
-    def pick(self, role: Role, draw: float, among: Container[int] | None = None) -> Member | None:
-        """Pick a running, ready process that no strike has hit yet; ``None`` if there is none now.
+    def pick(self, role: Role, target: float, among: Container[int] | None = None) -> Member | None:
+        """Pick a running, ready process that no fault has hit yet; ``None`` if there is none now.
 
         Parameters
         ----------
@@ -101,16 +101,16 @@ class Crew:
             member
             for member in self.members
             if member.role == role
-            and not (member.told_to or member.frozen)
+            and not (member.requested or member.frozen)
             and member.process.running
             and (among is None or member.process.pid in among)
             and member.is_ready()
         ]
-        return free[int(draw * len(free))] if free else None
+        return free[int(target * len(free))] if free else None
 
     def kill(self, member: Member) -> None:
         """Send SIGKILL to its main process, and start another worker in its place."""
-        member.told_to = "die"
+        member.requested = "kill"
         member.killed_at = now_ms()
         member.process.send(signal.SIGKILL)
         self.start(member.role)
@@ -118,53 +118,53 @@ class Crew:
     def deploy(self, member: Member) -> None:
         """Start its replacement, then ask it to end."""
         self.start(member.role)
-        member.told_to = "end"
+        member.requested = "stop"
         member.process.send(signal.SIGTERM)
 
-    def replace_the_dead(self) -> None:
+    def replace_ended(self) -> None:
         """Record processes that ended without a request, and start replacements."""
         for member in list(self.members):
-            if not member.told_to and not member.process.running:
-                member.told_to = "die"
-                self.died.append(f"{member.process.describe()}")
+            if not member.requested and not member.process.running:
+                member.requested = "kill"
+                self.unexpected_exits.append(f"{member.process.describe()}")
                 self.start(member.role)
 
     def stop_all(self) -> None:
         """Ask all running processes to end, and wait; each must end in time, with exit code 0."""
-        self.replace_the_dead()
+        self.replace_ended()
         self._end_orphans()
         for member in self.members:
-            if not member.told_to and self._came_up(member):
-                member.told_to = "end"
+            if not member.requested and self._wait_until_ready(member):
+                member.requested = "stop"
                 member.process.send(signal.SIGTERM)
         for member in self.members:
-            if member.told_to == "end":
-                self._await_end(member)
+            if member.requested == "stop":
+                self._wait_for_exit(member)
 
     def _end_orphans(self) -> None:
         """Kill what killed workers left behind, as a service manager does: an embedded beat outlives its worker, and
         its ticks would come while table and queues are compared.
         """
         for member in self.members:
-            if member.told_to == "die":
+            if member.requested == "kill":
                 member.process.send_group(signal.SIGKILL)
 
-    def _came_up(self, member: Member) -> bool:
+    def _wait_until_ready(self, member: Member) -> bool:
         """Wait until the process is ready; before that, SIGTERM would kill it instead of draining it."""
         try:
             return wait_until(member.is_ready, START_SECONDS, f"{member.process.name} is ready")
         except TimeoutError as error:
-            self.died.append(f"{error}: {member.process.describe()}")
+            self.unexpected_exits.append(f"{error}: {member.process.describe()}")
             return False
 
-    def _await_end(self, member: Member) -> None:
+    def _wait_for_exit(self, member: Member) -> None:
         try:
             status = member.process.wait_for_exit(STOP_SECONDS)
         except TimeoutError as error:
-            self.died.append(str(error))
+            self.unexpected_exits.append(str(error))
             return
         if status != 0:
-            self.died.append(f"asked to end, ended with {status}: {member.process.describe()}")
+            self.unexpected_exits.append(f"asked to end, ended with {status}: {member.process.describe()}")
 
 
 def now_ms() -> int:

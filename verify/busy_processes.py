@@ -8,11 +8,11 @@ from typing import Final
 
 from jobclaim import JobRepo, JobStatus
 
-WORTH: Final = ("verify.slow", "verify.fragile")
+TARGET_TASKS: Final = ("verify.slow", "verify.fragile")
 TAIL_BYTES: Final = 50_000
 
 
-class Busy:
+class BusyProcesses:
     """Reads the job table, bypassing the proxies, and the evidence.
 
     Parameters
@@ -36,7 +36,7 @@ class Busy:
             if child is None or not job.worker_id or job.lease_expires_at <= time.time() * 1000:
                 continue
             main = int(job.worker_id.split(":")[1])
-            if job.task in WORTH:
+            if job.task in TARGET_TASKS:
                 found[main] = child
             if job.task == "verify.fragile":
                 fragile[main] = child

@@ -38,7 +38,7 @@ class Endpoints:
 
 
 @dataclass
-class Stage:
+class Deployment:
     """A temporary deployment.
 
     Attributes
@@ -80,9 +80,9 @@ class Stage:
 
 
 @contextmanager
-def staged(
+def temporary_deployment(
     endpoints: Endpoints, folder: Path, scale: Scale, *, environment: Mapping[str, str], modules: Sequence[str] = ()
-) -> Iterator[Stage]:
+) -> Iterator[Deployment]:
     """Create the deployment behind two proxies, with limits that fit the scale; delete tables and queues at the end.
 
     Parameters
@@ -93,8 +93,8 @@ def staged(
         Further modules that workers import, besides the bodies.
     """
     prefix = f"verify-{secrets.token_hex(3)}-"
-    with proxied(endpoints.dynamodb) as (table, to_table), proxied(endpoints.sqs) as (queue, to_queue):
-        past = Settings(
+    with proxied(endpoints.dynamodb) as (table, table_url), proxied(endpoints.sqs) as (queue, queue_url):
+        direct_settings = Settings(
             dynamodb_endpoint_url=endpoints.dynamodb,
             sqs_endpoint_url=endpoints.sqs,
             job_table=f"{prefix}jobs",
@@ -103,27 +103,29 @@ def staged(
             **limits(scale, modules),
             run_dir=str(folder),
         )
-        provision(past)
-        client = boto3.client("sqs", endpoint_url=endpoints.sqs, region_name=past.region)
-        notes, dynamodb = f"{prefix}notes", _dynamodb(past)
+        provision(direct_settings)
+        client = boto3.client("sqs", endpoint_url=endpoints.sqs, region_name=direct_settings.region)
+        notes, dynamodb = f"{prefix}notes", _dynamodb(direct_settings)
         dynamodb.create_table(
             TableName=notes,
             BillingMode="PAY_PER_REQUEST",
             AttributeDefinitions=[{"AttributeName": "name", "AttributeType": "S"}],
             KeySchema=[{"AttributeName": "name", "KeyType": "HASH"}],
         )
-        queue.limbo = client.create_queue(QueueName=f"{prefix}limbo")["QueueUrl"]
-        urls = {name: client.get_queue_url(QueueName=past.physical_name(name))["QueueUrl"] for name in QUEUES}
-        through = {name: _through(url, queue) for name, url in urls.items()}
-        settings = past.model_copy(
-            update={"dynamodb_endpoint_url": to_table, "sqs_endpoint_url": to_queue, "queue_urls": through}
+        queue.discard_url = client.create_queue(QueueName=f"{prefix}discarded")["QueueUrl"]
+        urls = {
+            name: client.get_queue_url(QueueName=direct_settings.physical_name(name))["QueueUrl"] for name in QUEUES
+        }
+        proxied_urls = {name: _proxied_url(url, queue) for name, url in urls.items()}
+        settings = direct_settings.model_copy(
+            update={"dynamodb_endpoint_url": table_url, "sqs_endpoint_url": queue_url, "queue_urls": proxied_urls}
         )
         evidence = folder / "evidence.txt"
         own = {**environment, **variables(settings), EVIDENCE: str(evidence)}
         with ExitStack() as exits:
-            exits.callback(_delete, past, client, [*urls.values(), queue.limbo], notes)
-            direct = JobRepo.from_settings(past)
-            yield Stage(settings, own, folder, evidence, table, queue, direct, client, dynamodb, notes, exits)
+            exits.callback(_delete, direct_settings, client, [*urls.values(), queue.discard_url], notes)
+            direct = JobRepo.from_settings(direct_settings)
+            yield Deployment(settings, own, folder, evidence, table, queue, direct, client, dynamodb, notes, exits)
 
 
 def limits(scale: Scale, modules: Sequence[str]) -> dict[str, Any]:
@@ -162,7 +164,7 @@ def variables(settings: Settings) -> dict[str, str]:
     }
 
 
-def outside_environment() -> dict[str, str]:
+def environment_without_settings() -> dict[str, str]:
     """Return this process's environment without settings of jobclaim: a run has its own."""
     return {name: value for name, value in os.environ.items() if not name.startswith("JOBCLAIM_")}
 
@@ -183,6 +185,6 @@ def _delete(settings: Settings, sqs: Any, urls: Sequence[str], notes: str) -> No
                 sqs.delete_queue(QueueUrl=url)
 
 
-def _through(url: str, proxy: FaultyProxy) -> str:
+def _proxied_url(url: str, proxy: FaultyProxy) -> str:
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=f"{parts.hostname}:{proxy.port}"))

@@ -1,4 +1,4 @@
-"""The verdict of the chaos run can fail: each rule is fed evidence that breaks it."""
+"""The verdict of a run can fail: each check is fed evidence that breaks it."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import pytest
 
 from jobclaim.jobs import Failure, FailureKind, Job, JobStatus
 from jobclaim.jobs.model import Attempt
-from jobclaim.verify.promises import (
+from jobclaim.verify.checks import (
     CHECKS,
+    AcceptedJob,
+    CheckResult,
     Evidence,
-    Promise,
-    Rule,
     Start,
     audit,
     canvas,
     deploys,
     equal_submissions,
+    evaluate,
     every_job_ends,
     explained_ends,
     faults,
     healthy_attempt,
     in_time,
-    judge,
     limits,
     lost_answer,
     lost_worker,
@@ -78,9 +78,9 @@ def failed(kind: FailureKind, job_id: str = "a", **changes: Any) -> Job:
 HITS = (
     "SQS message copied",
     "SQS message lost",
-    "SQS old message sent again",
+    "SQS old message replayed",
     "SQS message of another task forged",
-    "DynamoDB answer lost",
+    "DynamoDB response lost",
 )
 
 
@@ -93,36 +93,38 @@ def evidence(*jobs: Job, **changes: Any) -> Evidence:
     ]
     good: dict[str, Any] = {
         "planned": len(jobs),
-        "promises": [Promise(job.job_id, "quick", 1) for job in jobs],
+        "accepted": [AcceptedJob(job.job_id, "quick", 1) for job in jobs],
         "jobs": {job.job_id: job for job in jobs},
         "starts": starts,
         "processes": 3,
-        "struck": {"kill": 1},
-        "hits": dict.fromkeys(HITS, 1),
+        "injected": {"kill": 1},
+        "injected_requests": dict.fromkeys(HITS, 1),
     }
     return Evidence(**(good | changes))
 
 
 def test_a_good_run_breaks_no_promise() -> None:
     found = evidence(completed("a"), completed("b", attempt=3))
-    assert [(rule.code, rule.finding()) for rule in judge(found) if rule.state == "broken"] == []
+    assert [(result.code, result.finding()) for result in evaluate(found) if result.state == "broken"] == []
 
 
 def test_a_run_without_anything_tests_nothing() -> None:
-    assert {rule.state for rule in judge(evidence(processes=0, struck={}, hits={}))} == {"untested"}
+    assert {result.state for result in evaluate(evidence(processes=0, injected={}, injected_requests={}))} == {
+        "untested"
+    }
 
 
-Broken = tuple[Callable[[Evidence], Rule], Evidence, str]
+Broken = tuple[Callable[[Evidence], CheckResult], Evidence, str]
 DONE = completed("a")
 ORPHANED = Failure(kind=FailureKind.ORPHANED, message="its worker is lost")
 KILLED: dict[str, Any] = {"worker_id": "host:7:x", "claimed_at": 1_000, "ended_at": 76_000}
 BROKEN: dict[str, Broken] = {
     "a job that is not in the table is lost": (nothing_lost, evidence(DONE, jobs={}), "a"),
     "a call that nobody accepted is lost": (nothing_lost, evidence(DONE, unfinished=["call 7"]), "call 7"),
-    "fewer jobs than planned": (nothing_lost, evidence(DONE, planned=2), "1 promised of 2"),
+    "fewer jobs than planned": (nothing_lost, evidence(DONE, planned=2), "1 accepted of 2"),
     "a second step is lost though the first one completed": (
         nothing_lost,
-        evidence(DONE, promises=[Promise("a", "first", 1), Promise("b", "then", 1, after=("a",))]),
+        evidence(DONE, accepted=[AcceptedJob("a", "first", 1), AcceptedJob("b", "then", 1, after=("a",))]),
         "b",
     ),
     "two bodies in an attempt": (
@@ -142,7 +144,7 @@ BROKEN: dict[str, Broken] = {
     ),
     "a body of a job that there is not": (
         one_body,
-        evidence(promises=[Promise("z", "quick", 1)], starts=[Start("z", 1, "x")]),
+        evidence(accepted=[AcceptedJob("z", "quick", 1)], starts=[Start("z", 1, "x")]),
         "never claimed",
     ),
     "a job that waits": (every_job_ends, evidence(completed(status=JobStatus.PENDING)), "a is PENDING"),
@@ -187,7 +189,7 @@ BROKEN: dict[str, Broken] = {
     ),
     "a body that never returns and completed": (
         explained_ends,
-        evidence(DONE, promises=[Promise("a", "doomed", 1)]),
+        evidence(DONE, accepted=[AcceptedJob("a", "doomed", 1)]),
         "never returns",
     ),
     "an attempt that left no trace": (
@@ -206,11 +208,11 @@ BROKEN: dict[str, Broken] = {
         "had ended before",
     ),
     "more attempts than allowed": (every_job_ends, evidence(completed(charged=7)), "7 of 6"),
-    "a worker that ended by itself": (processes_survive, evidence(DONE, died=["worker-1"]), "worker-1"),
+    "a worker that ended by itself": (processes_survive, evidence(DONE, unexpected_exits=["worker-1"]), "worker-1"),
     "a finding of reconcile": (audit, evidence(DONE, findings=["no-message: a"]), "no-message"),
     "a process that did not end when it was asked to": (
         deploys,
-        evidence(DONE, died=["asked to end, ended with -9: worker-2"]),
+        evidence(DONE, unexpected_exits=["asked to end, ended with -9: worker-2"]),
         "ended with -9",
     ),
     "an attempt that was claimed before the one before it ended": (
@@ -229,7 +231,7 @@ BROKEN: dict[str, Broken] = {
     ),
     "a body minutes before its time": (
         misaddressed_message,
-        evidence(DONE, promises=[Promise("a", "later", 1)]),
+        evidence(DONE, accepted=[AcceptedJob("a", "later", 1)]),
         "minutes before its time",
     ),
     "a winner that was told that it had lost": (
@@ -250,12 +252,12 @@ BROKEN: dict[str, Broken] = {
         ),
         "a after 71 s",
     ),
-    "an orphan of a worker that nobody struck": (
+    "an orphan of a worker that no fault hit": (
         healthy_attempt,
         evidence(failed(FailureKind.ORPHANED, history=(Attempt(attempt=1, outcome="orphan-fail", **KILLED),))),
         "a attempt 1 of host:7:x",
     ),
-    "an orphan of a worker that was struck afterwards": (
+    "an orphan of a worker that a fault hit afterwards": (
         healthy_attempt,
         evidence(
             failed(FailureKind.ORPHANED, history=(Attempt(attempt=1, outcome="orphan-fail", **KILLED),)),
@@ -265,23 +267,23 @@ BROKEN: dict[str, Broken] = {
     ),
     "a body before its time": (
         in_time,
-        evidence(completed(created_at=1_000), promises=[Promise("a", "timed", 1, countdown=2, called_at=1_001)]),
+        evidence(completed(created_at=1_000), accepted=[AcceptedJob("a", "timed", 1, countdown=2, called_at=1_001)]),
         "a started 3.0 s early",
     ),
     "a claim after it expired": (
         in_time,
-        evidence(completed(created_at=1_000, claimed_at=4_000), promises=[Promise("a", "expiring", 1, expires=2)]),
+        evidence(completed(created_at=1_000, claimed_at=4_000), accepted=[AcceptedJob("a", "expiring", 1, expires=2)]),
         "a was claimed 1.0 s after",
     ),
     "two jobs of equal calls": (
         equal_submissions,
-        evidence(DONE, completed("b"), promises=[Promise("a", "once", 1), Promise("b", "once", 1)]),
+        evidence(DONE, completed("b"), accepted=[AcceptedJob("a", "once", 1), AcceptedJob("b", "once", 1)]),
         "call 1 became 2 jobs",
     ),
     "a result that is not kept": (results, evidence(completed(finished_at=1_000, expires_at=DAY)), "kept for 1.0 days"),
     "a second step that is missing": (
         canvas,
-        evidence(DONE, promises=[Promise("a", "first", 1), Promise("b", "then", 1, after=("a",))]),
+        evidence(DONE, accepted=[AcceptedJob("a", "first", 1), AcceptedJob("b", "then", 1, after=("a",))]),
         "b is missing",
     ),
     "a chord's body with one member's value": (
@@ -290,7 +292,11 @@ BROKEN: dict[str, Broken] = {
             DONE,
             completed("b"),
             completed("c", result={"value": value_of(value_of(1)), "attempt": 1}),
-            promises=[Promise("a", "first", 1), Promise("b", "first", 1), Promise("c", "all", 1, after=("a", "b"))],
+            accepted=[
+                AcceptedJob("a", "first", 1),
+                AcceptedJob("b", "first", 1),
+                AcceptedJob("c", "all", 1, after=("a", "b")),
+            ],
         ),
         "c has",
     ),
@@ -309,17 +315,17 @@ BROKEN: dict[str, Broken] = {
         "3 at once",
     ),
     "an argument in a log line": (no_arguments_in_logs, evidence(DONE, log_lines=9, secrets=["secret1"]), "secret1"),
-    "a fault that never happened": (faults, evidence(DONE, struck={"kill": 1, "freeze": 0}), "freeze"),
+    "a fault that never happened": (faults, evidence(DONE, injected={"kill": 1, "freeze": 0}), "freeze"),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_promise_is_broken_by(name: str) -> None:
     check, broken, told = BROKEN[name]
-    rule = check(broken)
-    assert rule.state == "broken"
-    assert told in rule.finding()
-    assert [each.code for each in judge(broken) if each.state == "broken"].count(rule.code) == 1
+    result = check(broken)
+    assert result.state == "broken"
+    assert told in result.finding()
+    assert [each.code for each in evaluate(broken) if each.state == "broken"].count(result.code) == 1
 
 
 def test_every_promise_can_be_broken() -> None:
@@ -336,15 +342,15 @@ def test_cut_off_jobs_may_fail() -> None:
 
 
 def test_a_doomed_job_may_fail_by_itself() -> None:
-    assert explained_ends(evidence(failed(FailureKind.EXTERNAL), promises=[Promise("a", "doomed", 1)])).held
+    assert explained_ends(evidence(failed(FailureKind.EXTERNAL), accepted=[AcceptedJob("a", "doomed", 1)])).held
 
 
 def test_the_second_step_after_a_failed_one_may_be_missing_or_told() -> None:
-    promises = [Promise("a", "first", 1), Promise("b", "then", 1, after=("a",))]
+    accepted = [AcceptedJob("a", "first", 1), AcceptedJob("b", "then", 1, after=("a",))]
     first = failed(FailureKind.ORPHANED)
-    assert nothing_lost(evidence(first, promises=promises)).held
+    assert nothing_lost(evidence(first, accepted=accepted)).held
     told = failed(FailureKind.PERMANENT, "b", attempt=0)
-    assert explained_ends(evidence(first, told, promises=promises)).held
+    assert explained_ends(evidence(first, told, accepted=accepted)).held
 
 
 def test_a_release_takes_the_place_of_the_release_before_it() -> None:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobclaim import local_aws
-from jobclaim.verify.plan import LONG, SHORT, Plan, draw
-from jobclaim.verify.promises import Evidence, Rule, judge
+from jobclaim.verify.checks import CheckResult, Evidence, evaluate
+from jobclaim.verify.deployment import Endpoints, environment_without_settings, temporary_deployment
+from jobclaim.verify.plan import LONG, SHORT, Plan, draw_plan
 from jobclaim.verify.report import Figures
-from jobclaim.verify.run import Say, run
-from jobclaim.verify.stage import Endpoints, outside_environment, staged
+from jobclaim.verify.run import Notify, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +23,21 @@ class Verdict:
 
     evidence: Evidence
     figures: Figures
-    rules: list[Rule]
+    results: list[CheckResult]
 
     @property
     def held(self) -> bool:
         """Whether every promise was tested and held."""
-        return all(rule.held for rule in self.rules)
+        return all(result.held for result in self.results)
 
 
-def try_promises(
+def verify_promises(
     *,
     minutes: float,
     jobs: int,
     seed: int,
     folder: Path,
-    say: Say,
+    notify: Notify,
     endpoints: Endpoints | None = None,
     plan: Plan | None = None,
     modules: Sequence[str] = (),
@@ -59,12 +59,12 @@ def try_promises(
         Environment variables for the processes, in addition to this process's own.
     """
     seconds, scale = 60 * minutes, LONG if minutes >= 2 else SHORT
-    plan = plan or draw(seed, seconds=seconds, jobs=jobs, scale=scale)
-    with _reachable(endpoints) as (where, access), _environment({**outside_environment(), **access}), _quiet():
+    plan = plan or draw_plan(seed, seconds=seconds, jobs=jobs, scale=scale)
+    with _reachable(endpoints) as (where, access), _environment({**environment_without_settings(), **access}), _quiet():
         own = {**os.environ, **(environment or {})}
-        with staged(where, folder, scale, environment=own, modules=modules) as stage:
-            found, figures = run(stage, plan, seconds, scale, say)
-    return Verdict(found, figures, judge(found))
+        with temporary_deployment(where, folder, scale, environment=own, modules=modules) as deployment:
+            evidence, figures = run(deployment, plan, seconds, scale, notify)
+    return Verdict(evidence, figures, evaluate(evidence))
 
 
 @contextmanager
