@@ -6,9 +6,9 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from jobclaim.jobs.encoding.item import LATEST_MS
+
 _UNITS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-LAST_MS: Final = 253_402_300_799_999
-"""The end of the year 9999, epoch milliseconds."""
 
 
 def iso(at: int) -> str | None:
@@ -35,7 +35,7 @@ def percent(share: float) -> str:
 
 def _moment(at: int) -> datetime:
     """Convert epoch milliseconds; clamp times beyond the year 9999 to its end."""
-    return datetime.fromtimestamp(min(at, LAST_MS) / 1000, UTC)
+    return datetime.fromtimestamp(min(at, LATEST_MS) / 1000, UTC)
 
 
 def span(milliseconds: int) -> str:

@@ -13,6 +13,7 @@ from jobclaim.dashboard.meter import Budget, Meter
 from jobclaim.dashboard.queries.walk import BATCH, HEAVIEST, LOOKED_AT, Found, Walk, find
 from jobclaim.dashboard.services import Services
 from jobclaim.jobs import InvalidInput, Job, JobStatus, checks
+from jobclaim.jobs.encoding.item import LATEST_MS
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.storage.listing import state_keys
 from jobclaim.settings import Settings
@@ -241,7 +242,7 @@ def _walk(
         newest_first=query.newest_first,
         cursor=query.cursor or None,
         since=since,
-        up_to=humane.LAST_MS if since is not None else None,
+        up_to=LATEST_MS if since is not None else None,
     )
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any, Final
 
+from jobclaim.jobs.encoding.rows import record
 from jobclaim.jobs.encoding.tagged import RICH, is_lazy_text, tag, untag
 from jobclaim.jobs.errors import InvalidPayload, PayloadTooLarge
 from jobclaim.jobs.model import Attempt, Decision, Failure, FailureKind
@@ -118,10 +119,7 @@ def encode_decisions(decisions: tuple[Decision, ...]) -> str:
 
 def decode_decisions(text: str) -> tuple[Decision, ...]:
     """Read what `encode_decisions` wrote."""
-    return tuple(
-        Decision(**{"verb": "", "by": "", **{key: value for key, value in row.items() if key in _DECISION_FIELDS}})
-        for row in json.loads(text)
-    )
+    return tuple(record(Decision, {"verb": "", "by": "", **row}) for row in json.loads(text))
 
 
 def decode_tags(text: str) -> tuple[str, ...]:
@@ -134,21 +132,16 @@ def _failure_dict(failure: Failure) -> dict[str, Any]:
 
 
 def _attempt(row: dict[str, Any]) -> Attempt:
-    known = {key: value for key, value in row.items() if key in _ATTEMPT_FIELDS}
     failure = _failure(row["failure"]) if "failure" in row else None
-    return Attempt(**{"attempt": 0, "outcome": "", **known, "failure": failure})
+    return record(Attempt, {"attempt": 0, "outcome": "", **row}, failure=failure)
 
 
 def _failure(row: dict[str, Any]) -> Failure:
     """Read a failure; unknown fields are skipped: old workers read a newer version's items during a deployment."""
-    known = {key: value for key, value in row.items() if key in _FAILURE_FIELDS}
     kind = row["kind"] if row["kind"] in _KINDS else FailureKind.PERMANENT
-    return Failure(**{"message": "", **known, "kind": FailureKind(kind)})
+    return record(Failure, {"message": "", **row}, kind=FailureKind(kind))
 
 
-_FAILURE_FIELDS: Final = frozenset(field.name for field in fields(Failure))
-_ATTEMPT_FIELDS: Final = frozenset(field.name for field in fields(Attempt))
-_DECISION_FIELDS: Final = frozenset(field.name for field in fields(Decision))
 _KINDS: Final = frozenset(FailureKind)
 _PLAIN: Final = (str, bool, int, float, type(None))
 

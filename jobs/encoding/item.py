@@ -24,16 +24,28 @@ ALWAYS_STORED: Final = frozenset(
 )
 """Attributes that conditions or sums refer to: stored even if they are 0."""
 
+LATEST_MS: Final = 253_402_300_799_999
+"""The end of the year 9999, epoch milliseconds: the last time that can be shown."""
+
+
+def _moment(text: str) -> int:
+    at = int(text)
+    if not 0 <= at <= LATEST_MS:
+        raise ValueError(f"{text} is not a time")
+    return at
+
+
 DECODERS: Final[Mapping[str, Callable[[str], Any]]] = {
     **dict.fromkeys(
         ("job_id", "task", "queue", "claim_token", "worker_id", "celery_task_id", "idempotency_key", "fingerprint"), str
     ),
     **dict.fromkeys(("submission", "on_orphan", "envelope", "dead_state", "failure_policy", "effects", "nonce"), str),
-    **dict.fromkeys(("attempt", "charged", "max_attempts", "lease_ms", "dispatches", "expires_at"), int),
-    **dict.fromkeys(("start_by", "slot", "releases", "retry_at", "dead_retries", "unsent"), int),
+    **dict.fromkeys(("attempt", "charged", "max_attempts", "lease_ms", "dispatches"), int),
+    **dict.fromkeys(("releases", "dead_retries", "unsent"), int),
     **dict.fromkeys(
-        ("created_at", "available_at", "claimed_at", "lease_expires_at", "finished_at", "dispatched_at"), int
+        ("created_at", "available_at", "claimed_at", "lease_expires_at", "finished_at", "dispatched_at"), _moment
     ),
+    **dict.fromkeys(("start_by", "slot", "retry_at", "expires_at"), _moment),
     "idempotency_ttl": float,
     "status": JobStatus,
     "payload": codec.decode,

@@ -5,14 +5,13 @@ Unknown fields are skipped: while a newer version is being deployed, old workers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import MISSING, fields
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from jobclaim.jobs.encoding import codec
+from jobclaim.jobs.encoding.rows import record
 from jobclaim.jobs.kept import Progress, Release, Step, Wait
-
-R = TypeVar("R", Step, Wait, Progress, Release)
 
 SHORT: Final = {
     "name": "n",
@@ -34,7 +33,7 @@ def encode_steps(steps: Iterable[Step]) -> str:
 
 def decode_steps(text: str) -> tuple[Step, ...]:
     """Read what `encode_steps` wrote."""
-    return tuple(_known(Step, {LONG.get(key, key): value for key, value in row.items()}) for row in codec.decode(text))
+    return tuple(record(Step, {LONG.get(key, key): value for key, value in row.items()}) for row in codec.decode(text))
 
 
 def encode_waits(waits: Iterable[Wait]) -> str:
@@ -44,7 +43,7 @@ def encode_waits(waits: Iterable[Wait]) -> str:
 
 def decode_waits(text: str) -> tuple[Wait, ...]:
     """Read what `encode_waits` wrote."""
-    return tuple(_known(Wait, row) for row in codec.decode(text))
+    return tuple(record(Wait, row) for row in codec.decode(text))
 
 
 def encode_progress(progress: Progress) -> str:
@@ -54,7 +53,7 @@ def encode_progress(progress: Progress) -> str:
 
 def decode_progress(text: str) -> Progress:
     """Read what `encode_progress` wrote."""
-    return _known(Progress, codec.decode(text))
+    return record(Progress, codec.decode(text))
 
 
 def encode_release(release: Release) -> str:
@@ -64,12 +63,12 @@ def encode_release(release: Release) -> str:
 
 def decode_release(text: str) -> Release:
     """Read what `encode_release` wrote."""
-    return _known(Release, codec.decode(text))
+    return record(Release, codec.decode(text))
 
 
-def _filled(record: Step | Wait | Progress | Release) -> dict[str, Any]:
+def _filled(kept: Step | Wait | Progress | Release) -> dict[str, Any]:
     """Return the fields that differ from their defaults."""
-    values = {each.name: (getattr(record, each.name), each.default) for each in fields(record)}
+    values = {each.name: (getattr(kept, each.name), each.default) for each in fields(kept)}
     return {
         name: value
         for name, (value, default) in values.items()
@@ -81,13 +80,3 @@ def _is_default(value: Any, default: Any) -> bool:
     if default is MISSING or default is None:
         return value is default
     return type(value) is type(default) and bool(value == default)
-
-
-def _known(kind: Callable[..., R], row: dict[str, Any]) -> R:
-    names = _FIELDS[kind]  # type: ignore[index]
-    return kind(**{key: value for key, value in row.items() if key in names})
-
-
-_FIELDS: Final[dict[type, frozenset[str]]] = {
-    kind: frozenset(each.name for each in fields(kind)) for kind in (Step, Wait, Progress, Release)
-}

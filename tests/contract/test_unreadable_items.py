@@ -21,6 +21,12 @@ BAD: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "a number that is text": lambda item: item | {"attempt": {"S": "many"}},
     "a value of two types": lambda item: item | {"worker_id": {"M": {"a": {"S": "b"}}}, "history": {"S": "[1]"}},
     "a history of numbers": lambda item: item | {"history": {"S": "[1]"}},
+    "a failure's message that is a number": lambda item: item | {"failure": {"S": '{"kind":"PERMANENT","message":5}'}},
+    "progress in words": lambda item: item | {"progress": {"S": '{"done":"half"}'}},
+    "a step's time in words": lambda item: item | {"steps": {"S": '[{"n":"a","f":"g","h":"0","t":"noon"}]'}},
+    "a decision's time in words": lambda item: item | {"decisions": {"S": '[{"verb":"retry","by":"a","at":"noon"}]'}},
+    "a time before 1970": lambda item: item | {"created_at": {"N": "-99999999999999999"}},
+    "a time after the year 9999": lambda item: item | {"claimed_at": {"N": "99999999999999999"}},
     "no task": lambda item: {name: value for name, value in item.items() if name != "task"},
 }
 

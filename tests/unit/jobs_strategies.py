@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from jobclaim.jobs import Attempt, Failure, FailureKind, Job, JobStatus, checks
 from jobclaim.jobs.durable.reports import MAX_MESSAGE, MAX_STATE, Reports
+from jobclaim.jobs.encoding.item import LATEST_MS
 from jobclaim.jobs.failures import dead
 from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.kept import Progress, Release, Step, Wait
@@ -22,7 +23,7 @@ from jobclaim.jobs.transitions import Move
 LATE = 10**14
 """Epoch milliseconds with one more digit than ours will have for a long time."""
 
-MILLISECONDS = st.integers(min_value=0, max_value=10**15)
+MILLISECONDS = st.integers(min_value=0, max_value=LATEST_MS)
 COUNTS = st.integers(min_value=0, max_value=10**6)
 IDS = st.text(min_size=1, max_size=30)
 WORDS = st.text(max_size=60)
