@@ -187,6 +187,19 @@ def test_a_write_that_ends_an_attempt_is_tried_until_the_lease_is_over_and_then_
     assert request.tries >= 60 / LONGEST_WAIT_SECONDS
 
 
+def test_waits_double_up_to_the_longest_one(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobclaim.jobs.storage.resilience.random.uniform", lambda _, longest: longest)
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        clock.advance(seconds)
+
+    with pytest.raises(StoreUnavailable):
+        persistently(Flaky(*[LINE_ERRORS[0]] * 100), clock=clock, until=clock() + 60_000, sleep=sleep)
+    assert waits[:8] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, LONGEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS]
+
+
 def test_a_write_succeeds_when_the_outage_ends_before_the_lease(clock: ManualClock) -> None:
     back = clock() + 40_000
 
