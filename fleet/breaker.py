@@ -18,7 +18,6 @@ such an opening is due for its probe, such a probe is abandoned, and such a coun
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -28,6 +27,7 @@ from jobclaim.jobs.clock import BELIEVED_AHEAD_MS, Clock
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import Item, attribute, number_in
 from jobclaim.jobs.errors import InvalidInput
+from jobclaim.jobs.locks import ProcessLock
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.storage.records import Records
 
@@ -112,7 +112,7 @@ class Breakers(Records):
     def __init__(self, client: Callable[[], Any], table: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
         super().__init__(client, table, clock=clock, sleep=sleep)
         self._views: dict[str, View] = {}
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     def ask(self, breaker: Breaker) -> int:
         """Return 0 if a call may be made now, perhaps as a probe; else when to ask again, in epoch milliseconds."""

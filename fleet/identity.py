@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
 from typing import Any, Final
 
+from jobclaim.jobs.locks import ProcessLock
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.storage.connect import is_loopback
 from jobclaim.settings import Settings
@@ -39,7 +39,7 @@ class Identity:
 
 UNKNOWN: Final = Identity()
 _answers: dict[tuple[str | None, str | None], tuple[float, Identity]] = {}
-_lock = threading.Lock()
+_lock: Final = ProcessLock()
 
 
 def caller(settings: Settings) -> Identity:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import threading
+from typing import Final
 
 from celery import Celery, _state
 
 from jobclaim.jobs import Job
+from jobclaim.jobs.locks import ProcessLock
 from jobclaim.settings import Settings
 from jobclaim.workers.handle import installed_on
 from jobclaim.workers.installation import install
 from jobclaim.workers.submission.dispatch import publish
 
-_lock = threading.Lock()
+_lock: Final = ProcessLock()
 _default: list[Celery] = []
 _senders: list[Celery] = []
 

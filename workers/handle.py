@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from jobclaim.fleet.breaker import Breakers
 from jobclaim.fleet.limits import FleetLimits
 from jobclaim.fleet.tally import Tally
 from jobclaim.jobs import Job, JobError, JobRepo, log
+from jobclaim.jobs.locks import ProcessLock
 from jobclaim.settings import Settings
 from jobclaim.workers.state import worker
 from jobclaim.workers.submission.dispatch import publish
@@ -71,7 +71,7 @@ class Handle:
         self._inherited: list[Parts] = []
         self.templates: dict[tuple[Any, ...], Any] = {}
         """Messages that are made once: `jobclaim.workers.submission.prebuilt`."""
-        self._locks: dict[int, threading.Lock] = {}
+        self._lock = ProcessLock()
         log.add_app(self)
 
     @property
@@ -144,7 +144,7 @@ class Handle:
             raise self.refusal
         pid = os.getpid()
         if self._pid != pid or self._parts is None:
-            with self._locks.setdefault(pid, threading.Lock()):
+            with self._lock:
                 if self._pid != pid or self._parts is None:
                     if self._parts is not None:
                         self._inherited.append(self._parts)

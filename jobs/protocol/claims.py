@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from collections import OrderedDict
 from typing import Final
 
+from jobclaim.jobs.locks import ProcessLock
 from jobclaim.jobs.model import Job
 
 CAPACITY: Final = 10_000
@@ -25,7 +25,7 @@ class ClaimBook:
         self._capacity = capacity
         self._claims: OrderedDict[str, Job] = OrderedDict()
         self._unanswered: OrderedDict[str, str] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     def remember(self, job: Job) -> None:
         """Store a claimed job; it replaces an earlier claim on the same job."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
+from jobclaim.jobs.locks import ProcessLock
 from jobclaim.jobs.protocol.claims import CAPACITY
 
 Run = TypeVar("Run")
@@ -17,7 +17,7 @@ class Runs(Generic[Run]):
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
         self._runs: OrderedDict[str, Run] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     def get(self, token: str) -> Run | None:
         """Return the state of a body; ``None`` if it has none."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from jobclaim.jobs.locks import ProcessLock
 from jobclaim.settings import Service, Settings
 
 USER_AGENT: Final = "jobclaim/0.1"
@@ -55,7 +55,7 @@ class PerProcess:
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
-        self._locks: dict[int, threading.Lock] = {}
+        self._lock = ProcessLock()
         self._pid = 0
         self._thing: Any = None
         self._inherited: list[Any] = []
@@ -68,8 +68,7 @@ class PerProcess:
     def get(self) -> Any:
         """Return this process's own object."""
         if self._pid != os.getpid():
-            # a lock per process: one that another thread held at the fork would stay locked in the child forever
-            with self._locks.setdefault(os.getpid(), threading.Lock()):
+            with self._lock:
                 if self._pid != os.getpid():
                     if self._thing is not None:
                         self._inherited.append(self._thing)  # dropping it would close what the parent still uses

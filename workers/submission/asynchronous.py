@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +18,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from celery import Task, _state
+
+from jobclaim.jobs.locks import ProcessLock
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
@@ -31,7 +32,7 @@ THREADS: Final = 16
 """Concurrent submissions of a process; the others wait, but the loop does not."""
 
 _pools: Final[dict[int, ThreadPoolExecutor]] = {}
-_locks: Final[dict[int, threading.Lock]] = {}
+_lock: Final = ProcessLock()
 
 
 async def off_loop(call: Callable[[], T]) -> T:
@@ -89,7 +90,7 @@ class AwaitableTask(Task):
 def _pool() -> ThreadPoolExecutor:
     """Return this process's thread pool. A forked child needs its own: the parent's threads do not exist there."""
     pid = os.getpid()
-    with _locks.setdefault(pid, threading.Lock()):
+    with _lock:
         if pid not in _pools:
             _pools[pid] = ThreadPoolExecutor(THREADS, thread_name_prefix="jobclaim-submit")
         return _pools[pid]
