@@ -139,7 +139,7 @@ class JobTask(
         if not worker.current().may_claim():
             self._refuse(task_id, is_job=where is not None)
         try:
-            job = self._claim(where or self._adopt(task_id, args, kwargs))
+            job = self._claim(request, where or self._adopt(task_id, args, kwargs))
         except JobNotFound as error:
             log.warning("claim.no_such_job", job_id=error.job_id, task=self.name)
             raise Ignore(str(error)) from error
@@ -198,8 +198,7 @@ class JobTask(
         log.error("claim.paused", job_id=task_id, task=self.name)
         raise Ignore("heartbeats fail")
 
-    def _claim(self, where: Address) -> Job | None:
-        request = self.request
+    def _claim(self, request: Any, where: Address) -> Job | None:
         # the main process knows this claim from the request, so it is not noted as one of the body
         with delivery.outside():
             return self.jobclaim.repo.claim_job(

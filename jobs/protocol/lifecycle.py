@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from jobclaim.jobs.changed import changed
 from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.failures import dead
 from jobclaim.jobs.kept import Release, Wait
@@ -61,7 +62,7 @@ def completed(job: Job, result: Any, now: int, retention: Retention, *, window: 
     """
     window = job.idempotency_ttl if window is None else window
     kept = max(retention.completed, int(window * 1000))
-    return replace(
+    return changed(
         job,
         idempotency_ttl=window,
         status=JobStatus.COMPLETED,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -194,9 +193,12 @@ class Claiming(Lasting):
         after = Job(job_id=job_id, task="", queue="", status=JobStatus.PROCESSING, claim_token=token)
         # workers do not poll a paused queue, but a message received before the pause may still start its job
         barred = pauses.barred(now, queues=attempt is None or shared is None)
-        with self._reporting(delivery.NOWHERE if detached else where, after, resolves=not known) as tell:
-            written = self.table.move(job_id, Move.CLAIM, after, expected=expected, changes=changes, barred=barred)
-            tell(written)
+        written = self._reported(
+            delivery.NOWHERE if detached else where,
+            after,
+            lambda: self.table.move(job_id, Move.CLAIM, after, expected=expected, changes=changes, barred=barred),
+            resolves=not known,
+        )
         self._release_unanswered()
         return self._answered(job_id, written, expected, pauses)
 
@@ -260,26 +262,22 @@ class Claiming(Lasting):
         except (ClaimLost, JobNotFound, StoreUnavailable):
             return job
 
-    @contextmanager
-    def _reporting(
-        self, where: delivery.Delivery, wanted: Job, *, resolves: bool
-    ) -> Iterator[Callable[[Written], None]]:
-        """Register a claim with the delivery before it is requested, and report what became of it.
+    def _reported(
+        self, where: delivery.Delivery, wanted: Job, move: Callable[[], Written], *, resolves: bool
+    ) -> Written:
+        """Register a claim with the delivery, request it, and report what became of it.
 
         After `StoreUnavailable` the claim may have been made, so it stays registered until the delivery ends. A caller
         that passed the token resolves the doubt itself; otherwise the repo does (``resolves``).
         """
-
-        def tell(written: Written) -> None:
+        where.asks(wanted.job_id, wanted.claim_token)
+        try:
+            written = move()
             if written.applied and written.job:
                 self._claims.remember(written.job)
                 where.claimed(self, written.job)
             else:
                 where.refused(wanted.job_id, wanted.claim_token)
-
-        where.asks(wanted.job_id, wanted.claim_token)
-        try:
-            yield tell
         except StoreUnavailable:
             if resolves:
                 self._claims.add_unanswered(wanted.job_id, wanted.claim_token)
@@ -289,3 +287,4 @@ class Claiming(Lasting):
                 self.table.release_unread(wanted.job_id, wanted.claim_token)
             where.refused(wanted.job_id, wanted.claim_token)
             raise
+        return written

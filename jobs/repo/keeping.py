@@ -31,11 +31,13 @@ class Keeping:
     ----------
     claim : Job
         The job as it was claimed.
+    home : int, optional
+        Identity of the body's thread; default the calling one.
     """
 
-    def __init__(self, repo: Owning, claim: Job) -> None:
+    def __init__(self, repo: Owning, claim: Job, home: int | None = None) -> None:
         self._repo = repo
-        self._home = threading.get_ident()
+        self._home = home or threading.get_ident()
         self._lock = threading.RLock()
         self._names: dict[str, threading.Lock] = {}
         self._sleeps = itertools.count(1)

@@ -16,13 +16,15 @@ from jobclaim.jobs.repo.running import Running
 class Lasting(Owning):
     """Writes state for later attempts; each write is fenced by the claim."""
 
-    def running(self, job_id: str, *, token: str | None = None) -> Running:
+    def running(self, job_id: str, *, token: str | None = None, home: int | None = None) -> Running:
         """Return the object that the body of a claimed job works with; each call under one claim returns the same one.
 
         Parameters
         ----------
         token : str, optional
             Token of the claim; default the last claim of this repo on the job.
+        home : int, optional
+            Identity of the body's thread, the only one that may wait; default the calling one.
 
         Raises
         ------
@@ -30,7 +32,7 @@ class Lasting(Owning):
         """
         claim = self._claim_on(job_id, JobStatus.PROCESSING, token)
         known: Running | None = self._runs.get(claim.claim_token)
-        return known or self._runs.keep(claim.claim_token, Running(self, claim))
+        return known or self._runs.keep(claim.claim_token, Running(self, claim, home))
 
     def held_of(self, task: str) -> list[Job]:
         """Return the jobs of one task that this repo has claimed and not yet ended."""

@@ -93,8 +93,8 @@ class Owning(Reading):
             result = self.large.fitting(result, "result", limit, until=until)
             window = None if ttl is None else checks.positive(ttl, "ttl", checks.MAX_WINDOW_SECONDS)
             done = lifecycle.completed(claim, result, now, self.retention, window=window)
-            collected = Effects.of(effects, self.own_tables)
-            if not (len(collected) or beside):
+            collected = Effects.of(effects, self.own_tables) if effects or beside else None
+            if collected is None or not (len(collected) or beside):
                 return self._announced(self._end(claim, move, done))
             return self._announced(self._end_with(claim, done, collected, beside))
         if error is None and wanted is JobStatus.FAILED:

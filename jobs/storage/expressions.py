@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
@@ -26,16 +26,12 @@ def update_request(
     """
     transition = TRANSITIONS[move]
     guards = transition.expected(expected)
-    parts = [(name, *_part(change)) for name, change in changes.items()]
-    shape = tuple([(name, kind) for name, kind, _ in parts])
     deadline = transition.deadline if "now" in expected else ""
-    absent = tuple(name for name, value in guards.items() if not value and name not in ALWAYS_STORED)
-    fresh = tuple(name for name in transition.fresh if name in changes)
     not_before = transition.not_before if "due" in expected else ""
-    bars = tuple((name, len(barred[name])) for name in transition.barred if barred.get(name))
-    expression, condition, names = _expressions(move, tuple(guards), absent, shape, deadline, not_before, bars, fresh)
-    values = {":status": attribute(str(transition.target))}
-    values |= {f":source{n}": attribute(str(source)) for n, source in enumerate(transition.sources)}
+    bars = tuple((name, len(barred[name])) for name in transition.barred if barred.get(name)) if barred else ()
+    fresh = tuple([name for name in transition.fresh if name in changes])
+    absent = tuple([name for name, value in guards.items() if not value and name not in ALWAYS_STORED])
+    values = _status_values(move).copy()
     for name, value in guards.items():
         if name not in absent:
             values[f":if_{name}"] = attribute(value)
@@ -45,9 +41,15 @@ def update_request(
         values[":due"] = attribute(expected["due"])
     for name, _ in bars:
         values |= {f":bar_{name}{n}": attribute(value) for n, value in enumerate(barred[name])}
-    for name, _, operand in parts:
+    shape = []
+    for name, change in changes.items():
+        kind, operand = _part(change)
+        shape.append((name, kind))
         if operand is not None:
             values[f":{name}"] = operand
+    expression, condition, names = _expressions(
+        move, tuple(guards), absent, tuple(shape), deadline, not_before, bars, fresh
+    )
     return {
         "UpdateExpression": expression,
         "ConditionExpression": condition,
@@ -56,6 +58,14 @@ def update_request(
         "ReturnValues": "ALL_NEW" if transition.brings else "NONE",
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
+
+
+@cache
+def _status_values(move: Move) -> dict[str, dict[str, str]]:
+    """Return the values of a move's states; the caller copies them."""
+    transition = TRANSITIONS[move]
+    sources = {f":source{n}": attribute(str(source)) for n, source in enumerate(transition.sources)}
+    return {":status": attribute(str(transition.target)), **sources}
 
 
 @lru_cache(maxsize=512)

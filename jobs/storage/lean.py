@@ -212,8 +212,10 @@ class LeanClient:
 
     def _hooked(self, operation: str, lines: list[str], body: bytes) -> Any:
         """Let a hook answer instead of AWS, where there is one: moto's in-process mock."""
-        name = f"before-send.{self.access.service}.{operation}"
-        if not self.access.hooks._emitter._handlers.prefix_search(name):
+        name, known = f"before-send.{self.access.service}.{operation}", self.access.hooks._emitter
+        if (hooks := known._lookup_cache.get(name)) is None:  # emptied by botocore with each change of its hooks
+            hooks = known._lookup_cache[name] = known._handlers.prefix_search(name)
+        if not hooks:
             return None
         headers = dict(line.split(": ", 1) for line in lines)
         return self.access.hooks.emit_until_response(

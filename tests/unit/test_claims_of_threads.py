@@ -27,7 +27,7 @@ class Body:
         self.task.push_request(called_directly=False, id=f"message-{key}", **{DELIVERY: key.ljust(16, "0")})
         self._context = copy_context()
         self._context.run(running.enter, None)
-        self._context.run(delivery.enter, BodyDelivery(self.task, key.ljust(16, "0")))
+        self._context.run(delivery.enter, BodyDelivery(self.task, self.task.request, key.ljust(16, "0")))
         self.task.pop_request()
 
     def __call__(self, act: Callable[..., Any], *args: Any, **options: Any) -> Any:

@@ -18,6 +18,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from typing import Any
 
 from celery import states
@@ -30,7 +31,7 @@ from jobclaim.jobs.repo.store import Store
 from jobclaim.jobs.storage.pauses import Pauses
 from jobclaim.workers.attempt import coroutines, ending, leaving, outcome, running, soft_limit
 from jobclaim.workers.handle import installed_on
-from jobclaim.workers.messages.message import DELIVERY, address, delivery_of
+from jobclaim.workers.messages.message import DELIVERY, Address, address, delivery_of
 from jobclaim.workers.state import worker
 from jobclaim.workers.submission.dispatch import publish_if_due
 from jobclaim.workers.telemetry import traces
@@ -47,12 +48,11 @@ class BodyDelivery(place.Delivery):
         Identifies the delivery to the main process.
     """
 
-    def __init__(self, task: Any, key: str) -> None:
-        request = task.request
+    def __init__(self, task: Any, request: Any, key: str) -> None:
         self.worker_id = worker.current().worker_id
         self.celery_task_id = request.id
         self._task, self._key, self._request = task, key, request
-        self._address, self._is_plain = address(request), bool(request.get(DELIVERY))
+        self._is_plain = bool(request.get(DELIVERY))
         self._asked: set[str] = set()
         self._claims: dict[str, tuple[JobRepo, Job]] = {}
         self._lock = threading.Lock()
@@ -60,6 +60,11 @@ class BodyDelivery(place.Delivery):
         self._cause: BaseException | None = None
 
     waits = True
+
+    @cached_property
+    def _address(self) -> Address | None:
+        """The job that the message names; few bodies claim any."""
+        return address(self._request)
 
     # --- calls from the repo
     def may_claim(self) -> bool:
@@ -272,25 +277,25 @@ class BodyDelivery(place.Delivery):
 
 def begin(task: Any, **_: Any) -> None:
     """Handle ``task_prerun``: tie claims to the message."""
-    key = _key(task)
-    if not key and task.request.is_eager:
+    request = task.request
+    if key := _key(task, request):
+        place.enter(BodyDelivery(task, request, key))
+    elif request.is_eager:
         coroutines.prepare_instance(task)  # the app may not be finalized yet, so its tasks may not have been prepared
-    place.enter(BodyDelivery(task, key) if key else place.current())
 
 
 def end(task: Any, state: str | None = None, retval: Any = None, **_: Any) -> None:
     """Handle ``task_postrun``, which is sent however a task ends."""
     current = place.current()
-    if isinstance(current, BodyDelivery) and _key(task):
+    if isinstance(current, BodyDelivery) and _key(task, task.request):
         place.enter(place.NOWHERE)
         current.close(state, retval)
 
 
-def _key(task: Any) -> str:
+def _key(task: Any, request: Any) -> str:
     """Return the key of the delivery that a worker runs; empty for eager and direct calls, which run inside another
     one.
     """
-    request = task.request
     if request.called_directly or request.is_eager or installed_on(task.app) is None:
         return ""
     return delivery_of(request)

@@ -15,7 +15,7 @@ from celery import states
 from celery.app.task import Context
 from kombu.exceptions import EncodeError
 
-from jobclaim.jobs import Effects, InvalidPayload, JobError, JobRepo
+from jobclaim.jobs import Effects, InvalidPayload, Job, JobError, JobRepo
 from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.storage.together import write_together
 from jobclaim.workers.attempt.effects import collecting
@@ -31,7 +31,30 @@ NO_JOB = (
 
 
 class JobContext(Context):
-    """A request without a job; reading ``job`` raises an error that explains why."""
+    """A request of a `JobTask`; reading ``job`` where there is none raises an error that explains why.
+
+    Attributes
+    ----------
+    body_began : bool
+        Whether the task's own body was started.
+    told : tuple, optional
+        The state that the body reported last by ``update_state``, with its meta data.
+    cancel_seen : bool
+        Whether the body saw that its job is to be cancelled.
+    takes_place : str
+        The concurrency limit in which the job occupies a slot.
+    completed : Job, optional
+        The job, if its completion is written already, with effects.
+    result_ttl : float, optional
+        Seconds for which the result answers equal submissions.
+    """
+
+    body_began = False
+    told: tuple[str, Any] | None = None
+    cancel_seen = False
+    takes_place = ""
+    completed: Job | None = None
+    result_ttl: float | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name == "job":

@@ -7,9 +7,11 @@ payload that a test has set: `jobclaim.workers.attempt.eagerly`.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, NoReturn
 
 from celery import Task
@@ -20,7 +22,7 @@ from jobclaim.jobs.repo.running import Running
 from jobclaim.workers.attempt.eagerly import Eagerly
 from jobclaim.workers.telemetry import traces
 
-_body: ContextVar[Running | None] = ContextVar("body", default=None)
+_body: ContextVar[Callable[[], Running] | None] = ContextVar("body", default=None)
 
 NOWHERE: Final = (
     "was called in a thread that is not tied to a job, and this process runs several jobs of task {task!r}; start "
@@ -146,7 +148,8 @@ class LastingTask(Task):
 
     def _enter_body(self, job: Job) -> None:
         """Make the job visible to threads that run in a copy of the body's context."""
-        _body.set(self.jobclaim.repo.running(job.job_id, token=job.claim_token))
+        home = threading.get_ident()
+        _body.set(partial(self.jobclaim.repo.running, job.job_id, token=job.claim_token, home=home))
 
     def _running(self, verb: str) -> Running | Eagerly:
         request = self.request_stack.top
@@ -156,7 +159,7 @@ class LastingTask(Task):
                 return found
             return Eagerly.of(request, self.name)
         if (body := _body.get()) is not None:
-            return body
+            return body()
         return self._only_one(verb)
 
     def _only_one(self, verb: str) -> Running | Eagerly:

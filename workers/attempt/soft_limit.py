@@ -3,6 +3,9 @@
 Recording an outcome is retried as long as the lease lasts, also through an outage. The limit's signal, raised in the
 middle of that, would turn the success of a body that returned in time into a failure. The hard limit, which the main
 process enforces, still applies.
+
+billiard's handler is replaced once per process, not for each write: a system call and Python's checks around it take
+longer than the flag that this handler looks at.
 """
 
 from __future__ import annotations
@@ -11,47 +14,67 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Final
 
 from billiard.pool import SIG_SOFT_TIMEOUT, soft_timeout_sighandler
 
 Handler = Callable[..., Any]
 
-_of_body: Handler | None = None
+
+class SoftLimit(AbstractContextManager[None]):
+    """The handler of the signal; a child runs one body at a time, in its main thread."""
+
+    def __init__(self) -> None:
+        self._writes = 0
+        self._of_body: Handler | None = None
+
+    def __call__(self, *received: Any) -> None:
+        """Handle the signal as the body does, else as billiard does; drop it while an outcome is written."""
+        if not self._writes:
+            (self._of_body or soft_timeout_sighandler)(*received)
+
+    def __enter__(self) -> None:
+        """Begin to write an outcome. In another thread than the main one, nothing changes."""
+        if _is_main_thread():
+            if not self._writes:
+                self._handle()
+            self._writes += 1
+
+    def __exit__(self, *_: object) -> None:
+        if _is_main_thread():
+            self._writes -= 1
+
+    @contextmanager
+    def handled_by(self, handler: Handler) -> Iterator[None]:
+        """Pass the signal to a body that runs an event loop, inside the block."""
+        if not _is_main_thread():
+            yield
+            return
+        self._handle()
+        before, self._of_body = self._of_body, handler
+        try:
+            yield
+        finally:
+            self._of_body = before
+
+    def _handle(self) -> None:
+        """Replace billiard's handler, where that is in place: not outside a child, nor where the body has its own."""
+        if signal.getsignal(SIG_SOFT_TIMEOUT) is soft_timeout_sighandler:
+            signal.signal(SIG_SOFT_TIMEOUT, self)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+_handler: Final = SoftLimit()
 
 
 def passes_by() -> AbstractContextManager[None]:
     """Drop the signal inside the block; do nothing outside a child of the pool."""
-    return _Replaced(signal.SIG_IGN)
+    return _handler
 
 
-@contextmanager
-def handled_by(handler: Handler) -> Iterator[None]:
-    """Let a body that runs an event loop handle the soft limit's signal inside the block; no effect outside a child
-    process.
-    """
-    global _of_body  # noqa: PLW0603 - a child runs one body at a time, in its main thread
-    before, _of_body = _of_body, handler
-    try:
-        with _Replaced(handler):
-            yield
-    finally:
-        _of_body = before
-
-
-class _Replaced(AbstractContextManager[None]):
-    """Another handler of the signal inside the block."""
-
-    def __init__(self, handler: Any) -> None:
-        self._handler = handler
-        self._known: Any = None
-
-    def __enter__(self) -> None:
-        known = signal.getsignal(SIG_SOFT_TIMEOUT) if threading.current_thread() is threading.main_thread() else None
-        if known is not None and (known is soft_timeout_sighandler or known is _of_body):
-            self._known = known
-            signal.signal(SIG_SOFT_TIMEOUT, self._handler)
-
-    def __exit__(self, *_: object) -> None:
-        if self._known is not None:
-            signal.signal(SIG_SOFT_TIMEOUT, self._known)
+def handled_by(handler: Handler) -> AbstractContextManager[None]:
+    """Pass the signal to a body that runs an event loop, inside the block; do nothing outside a child of the pool."""
+    return _handler.handled_by(handler)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,7 +31,7 @@ def headers(job: Job) -> dict[str, Any]:
 def address(request: Any) -> Address | None:
     """Read the address of a request or of a message's headers; ``None`` if it names no possible job."""
     raw = request.get(HEADER)
-    if not isinstance(raw, Mapping):
+    if not isinstance(raw, dict):
         return None
     try:
         job_id = checks.text(raw.get("job_id"), "job_id")

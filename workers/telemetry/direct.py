@@ -60,7 +60,7 @@ class DirectLines:
             "level": LEVELS[level],
         }
         line.setdefault("worker", worker.current().worker_id)
-        line["timestamp"] = f"{datetime.now(UTC).replace(tzinfo=None).isoformat()}Z"
+        line["timestamp"] = f"{datetime.now(UTC).isoformat().removesuffix('+00:00')}Z"
         try:
             self._write(_encode(line) + self._handler.terminator)
         except Exception:  # noqa: BLE001 - a full disk must not end a job

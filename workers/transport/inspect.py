@@ -118,23 +118,10 @@ def check_headers(headers: Mapping[str, Any]) -> None:
     ------
     Poison
     """
-    for name in ("task", "id"):
+    for name, fits, otherwise in HEADERS:
         value = headers.get(name)
-        _must(isinstance(value, str) and value != "", f"header {name!r} is not text", value)
-    for name in ("root_id", "parent_id", "group", "shadow", "eta", "expires"):
-        _must(_is_optional(headers.get(name), str), f"header {name!r} is not text", headers.get(name))
-    for name in ("eta", "expires"):
-        _must(_is_time(headers.get(name)), f"header {name!r} is not a time in ISO 8601", headers.get(name))
-    for name in ("retries", "replaced_task_nesting", "group_index"):
-        _must(_is_optional(headers.get(name), int), f"header {name!r} is not a whole number", headers.get(name))
-    limits = headers.get("timelimit")
-    fits = limits is None or (isinstance(limits, list) and len(limits) == 2 and all(map(_is_limit, limits)))
-    _must(fits, "header 'timelimit' is not a pair of numbers", limits)
-    stamps = headers.get("stamps")
-    _must(_is_optional(stamps, dict), "header 'stamps' is not an object", stamps)
-    stamped = headers.get("stamped_headers")
-    fits = stamped is None or (isinstance(stamped, list) and all(isinstance(name, str) for name in stamped))
-    _must(fits, "header 'stamped_headers' is not a list of names", stamped)
+        if not fits(value):
+            raise Poison(f"header {name!r} is not {otherwise} (found {_show(value)})")
 
 
 def check_call(payload: Any) -> None:
@@ -155,16 +142,6 @@ def check_call(payload: Any) -> None:
         _must(fits, f"embed.{name} is not a list of signatures", linked)
     chord = (embed or {}).get("chord")
     _must(chord is None or _is_signature(chord), "embed.chord is not a signature", embed)
-
-
-def _is_time(text: str | None) -> bool:
-    """Return whether Celery can read a header as a time: it crashes on text that `maybe_iso8601` turns into
-    ``None``.
-    """
-    try:
-        return text is None or maybe_iso8601(text) is not None
-    except (AttributeError, ValueError, TypeError, OverflowError):
-        return False
 
 
 def _is_signature(linked: Any) -> bool:
@@ -211,11 +188,55 @@ def _without_headers(message: Any) -> str:
 
 
 def _is_optional(value: Any, kind: type) -> bool:
-    return value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool)))
+    return value is None or isinstance(value, kind)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_optional_text(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_time(value: Any) -> bool:
+    """Return whether Celery can read a header as a time; it crashes over what `maybe_iso8601` makes ``None`` of."""
+    try:
+        return value is None or maybe_iso8601(value) is not None
+    except (AttributeError, ValueError, TypeError, OverflowError):
+        return False
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def _are_limits(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and len(value) == 2 and all(map(_is_limit, value)))
 
 
 def _is_limit(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 0)
+
+
+def _are_stamps(value: Any) -> bool:
+    return value is None or isinstance(value, dict)
+
+
+def _are_names(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(name, str) for name in value))
+
+
+HEADERS: Final = (
+    *((name, _is_text, "text") for name in ("task", "id")),
+    *((name, _is_optional_text, "text") for name in ("root_id", "parent_id", "group", "shadow", "eta", "expires")),
+    *((name, _is_time, "a time in ISO 8601") for name in ("eta", "expires")),
+    *((name, _is_number, "a whole number") for name in ("retries", "replaced_task_nesting", "group_index")),
+    ("timelimit", _are_limits, "a pair of numbers"),
+    ("stamps", _are_stamps, "an object"),
+    ("stamped_headers", _are_names, "a list of names"),
+)
+"""Of each header that Celery reads without a check: whether a value fits, and what it must be."""
 
 
 def _must(fits: bool, otherwise: str, found: Any) -> None:
