@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from jobclaim.jobs.changed import changed
 from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.failures import dead
 from jobclaim.jobs.kept import Release, Wait
 from jobclaim.jobs.model import HISTORY_LIMIT, Attempt, DeadState, Failure, FailureKind, Job, JobStatus
+from jobclaim.jobs.protocol.changed import changed
 from jobclaim.jobs.transitions import Move
 
 SHORT_MESSAGE: Final = 200

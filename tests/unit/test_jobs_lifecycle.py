@@ -15,6 +15,7 @@ from jobclaim.jobs.encoding.changes import changes
 from jobclaim.jobs.encoding.item import place, to_attributes
 from jobclaim.jobs.model import HISTORY_LIMIT
 from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.protocol.changed import changed
 from jobclaim.jobs.protocol.lifecycle import Retention
 from jobclaim.jobs.transitions import TRANSITIONS, Move
 from tests.unit.jobs_strategies import jobs
@@ -236,3 +237,13 @@ def test_a_completion_with_another_result_is_not_taken_for_mine() -> None:
     stored = lifecycle.completed(claimed(), True, NOW, RETENTION)
 
     assert not TRANSITIONS[Move.COMPLETE].recognises(stored, lifecycle.completed(claimed(), 1, NOW, RETENTION))
+
+
+def test_a_changed_job_is_what_dataclasses_would_make_of_it() -> None:
+    job = Job(job_id="any", task="unit.any", queue="default", status=JobStatus.PROCESSING, payload={"a": [1]}, attempt=3)
+    values: dict[str, Any] = {"status": JobStatus.COMPLETED, "result": 7, "finished_at": 5, "created": False}
+    assert changed(job, **values) == replace(job, **values)
+    assert changed(job, **values).created is False
+    assert job.status is JobStatus.PROCESSING
+    with pytest.raises(KeyError, match="no_field"):
+        changed(job, no_field=1)
