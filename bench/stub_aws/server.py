@@ -6,19 +6,23 @@ Its answer is the meter. With a certificate, a PEM file with its key, it speaks 
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import sys
 import time
 import traceback
 import zlib
 from collections import Counter
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import uvloop
 
 from bench.stub_aws.queues import Queues
 from bench.stub_aws.tables import AwsError, Table
+
+_HEADERS: Final = re.compile(rb"\r\n(content-length|expect|x-amz-target):[ \t]*([^\r]*)", re.IGNORECASE)
+"""The headers that are read, of a dozen that clients send."""
 
 
 class Stub:
@@ -157,7 +161,7 @@ class Connection(asyncio.Protocol):
         head, found, rest = self._buffer.partition(b"\r\n\r\n")
         if not found:
             return
-        headers = dict(_header(line) for line in head.split(b"\r\n")[1:])
+        headers = {name.lower(): value for name, value in _HEADERS.findall(head)}
         length = int(headers.get(b"content-length", 0))
         if len(rest) < length:
             if headers.get(b"expect") == b"100-continue" and not rest:
@@ -205,11 +209,6 @@ class Connection(asyncio.Protocol):
         self._busy = False
         if self._buffer:
             self._loop.call_soon(self._step)
-
-
-def _header(line: bytes) -> tuple[bytes, bytes]:
-    name, _, value = line.partition(b":")
-    return name.strip().lower(), value.strip()
 
 
 async def serve(port: int, certificate: str | None = None) -> None:

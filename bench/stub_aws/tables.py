@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from typing import Any, Final
 
-from bench.stub_aws.expressions import BadExpression, Context, Item, Value, condition, order, update
+from bench.stub_aws.expressions import BadExpression, Context, Item, condition, order, update
 
 WRITE_UNIT: Final = 1024
 READ_UNIT: Final = 4096
@@ -30,6 +30,7 @@ class Table:
         self.description = description
         self.key_names = [key["AttributeName"] for key in description["KeySchema"]]
         self.items: dict[tuple[Any, ...], Item] = {}
+        self._sizes: dict[tuple[Any, ...], int] = {}
         self.indexes = {index["IndexName"]: Index(index) for index in description.get("GlobalSecondaryIndexes", ())}
         self.units: Counter[str] = Counter()
 
@@ -39,16 +40,17 @@ class Table:
 
     def write(self, request: dict[str, Any], new: Item | None, key: tuple[Any, ...]) -> Item | None:
         """Replace an item (``None``: delete it) if the condition holds; return the old one."""
-        old = self.items.get(key)
-        units = write_units(max(size(new), size(old)))
+        old, octets = self.items.get(key), size(new)
+        units = write_units(max(octets, self._sizes.get(key) or size(old)))
         self._check(request, old)
         self.units["write table"] += units
         for index in self.indexes.values():
             self.units["write index"] += index.replace(old, new, key)
         if new is None:
             self.items.pop(key, None)
+            self._sizes.pop(key, None)
         else:
-            self.items[key] = new
+            self.items[key], self._sizes[key] = new, octets
         return old
 
     def updated(self, request: dict[str, Any], key: tuple[Any, ...]) -> Item:
@@ -154,11 +156,14 @@ def write_units(octets: int) -> int:
 
 def size(item: Item | None) -> int:
     """Return the bytes of an item as DynamoDB counts them (AWS, "DynamoDB item sizes and formats")."""
-    return sum(len(name.encode()) + _value_size(value) for name, value in (item or {}).items())
+    octets = 0
+    for name, value in (item or {}).items():
+        ((kind, raw),) = value.items()
+        octets += len(name.encode()) + (len(raw.encode()) if kind == "S" else _value_size(kind, raw))
+    return octets
 
 
-def _value_size(value: Value) -> int:
-    ((kind, raw),) = value.items()
+def _value_size(kind: str, raw: Any) -> int:
     if kind == "S":
         return len(raw.encode())
     if kind == "N":
@@ -166,7 +171,7 @@ def _value_size(value: Value) -> int:
     if kind == "M":
         return 3 + size(raw) + len(raw)
     if kind == "L":
-        return 3 + sum(1 + _value_size(entry) for entry in raw)
+        return 3 + sum(1 + _value_size(*next(iter(entry.items()))) for entry in raw)
     return len(raw) if kind in ("B", "SS", "NS") else 1
 
 
