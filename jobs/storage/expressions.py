@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
@@ -31,7 +31,8 @@ def update_request(
     bars = tuple((name, len(barred[name])) for name in transition.barred if barred.get(name)) if barred else ()
     fresh = tuple([name for name in transition.fresh if name in changes])
     absent = tuple([name for name, value in guards.items() if not value and name not in ALWAYS_STORED])
-    values = _status_values(move).copy()
+    values = {":status": attribute(str(transition.target))}
+    values |= {f":source{n}": attribute(str(source)) for n, source in enumerate(transition.sources)}
     for name, value in guards.items():
         if name not in absent:
             values[f":if_{name}"] = attribute(value)
@@ -58,14 +59,6 @@ def update_request(
         "ReturnValues": "ALL_NEW" if transition.brings else "NONE",
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
-
-
-@cache
-def _status_values(move: Move) -> dict[str, dict[str, str]]:
-    """Return the values of a move's states; the caller copies them."""
-    transition = TRANSITIONS[move]
-    sources = {f":source{n}": attribute(str(source)) for n, source in enumerate(transition.sources)}
-    return {":status": attribute(str(transition.target)), **sources}
 
 
 @lru_cache(maxsize=512)

@@ -240,7 +240,7 @@ def test_a_completion_with_another_result_is_not_taken_for_mine() -> None:
 
 
 def test_a_changed_job_is_what_dataclasses_would_make_of_it() -> None:
-    job = Job(job_id="any", task="unit.any", queue="default", status=JobStatus.PROCESSING, payload={"a": [1]}, attempt=3)
+    job = claimed(payload={"a": [1]}, tags=("one",))
     values: dict[str, Any] = {"status": JobStatus.COMPLETED, "result": 7, "finished_at": 5, "created": False}
     assert changed(job, **values) == replace(job, **values)
     assert changed(job, **values).created is False
