@@ -18,7 +18,7 @@ import hypothesis
 import pytest
 import structlog
 
-from tests.support import cheap_clients, cheap_moto, endpoints
+from tests.support import cheap_clients, cheap_moto, endpoints, shared
 from tests.support.artifacts import Unavailable
 from tests.support.clock import ManualClock
 from tests.support.endpoints import Endpoint
@@ -35,6 +35,7 @@ FAKE_AWS = {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
+KEEPER = pytest.StashKey[shared.Keeper]()
 TEST_SWITCHES = {"JOBCLAIM_REQUIRE_REAL", "JOBCLAIM_CACHE"}
 
 
@@ -66,6 +67,20 @@ def pytest_configure(config: pytest.Config) -> None:
         os.kill(os.getpid(), number)
 
     signal.signal(signal.SIGTERM, end)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell each process of a run who keeps the servers that all of them share."""
+    if (keeper := node.config.stash.get(KEEPER, None)) is None:
+        keeper = node.config.stash[KEEPER] = shared.Keeper()
+    node.workerinput[shared.ADDRESS] = keeper.address
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End those servers."""
+    if (keeper := config.stash.get(KEEPER, None)) is not None:
+        keeper.close()
 
 
 TESTS = Path(__file__).parent
@@ -193,9 +208,9 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture(scope="session")
-def dynamodb_local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+def dynamodb_local(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     """AWS's DynamoDB Local, shared by the run: give tables a `unique_name`."""
-    with required(endpoints.dynamodb_local, tmp_path_factory.mktemp("dynamodb")) as endpoint:
+    with required(shared.serving("dynamodb", pytestconfig), tmp_path_factory.mktemp("dynamodb")) as endpoint:
         yield endpoint
 
 
@@ -211,9 +226,9 @@ def unshared_dynamodb_local(tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="session")
-def elasticmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+def elasticmq(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     """ElasticMQ, shared by the run: give queues a `unique_name`."""
-    with required(endpoints.elasticmq, tmp_path_factory.mktemp("elasticmq")) as endpoint:
+    with required(shared.serving("sqs", pytestconfig), tmp_path_factory.mktemp("elasticmq")) as endpoint:
         yield endpoint
 
 

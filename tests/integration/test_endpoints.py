@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support import endpoints
+from tests.support import endpoints, shared
+from tests.support.artifacts import Unavailable
 from tests.support.endpoints import Endpoint, unique_name
 from tests.support.processes import ManagedProcess
 from tests.support.waiting import wait_until
@@ -194,6 +197,29 @@ def test_a_server_ends_with_its_block(elasticmq: Endpoint, tmp_path: Path) -> No
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     elasticmq.client().list_queues()
+
+
+def test_processes_of_a_run_share_a_server_that_is_started_once_and_ends_with_the_run() -> None:
+    events = []
+
+    @contextmanager
+    def fake(_: Path) -> Iterator[Endpoint]:
+        events.append("starts")
+        yield Endpoint("sqs", "http://127.0.0.1:1")
+        events.append("ends")
+
+    def missing(_: Path) -> NoReturn:
+        raise Unavailable("`java` is not on the PATH")
+
+    keeper = shared.Keeper({"sqs": fake, "dynamodb": missing})
+    try:
+        assert shared.asked(keeper.address, "sqs") == shared.asked(keeper.address, "sqs")
+        with pytest.raises(Unavailable, match="`java` is not on the PATH"):
+            shared.asked(keeper.address, "dynamodb")
+        assert events == ["starts"]
+    finally:
+        keeper.close()
+    assert events == ["starts", "ends"]
 
 
 def receive(sqs: Any, queue_url: str, wait: int = 0) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +41,12 @@ class Endpoint:
     ----------
     endpoint_url : str
         For boto3 and for ``JOBCLAIM_DYNAMODB_ENDPOINT_URL`` or ``JOBCLAIM_SQS_ENDPOINT_URL``.
-    process : ManagedProcess
-        To pause and resume the server, or to read its log.
     region, access_key, secret_key : str
         Any would do; DynamoDB Local wants an alphanumeric access key.
     """
 
     service: str
     endpoint_url: str
-    process: ManagedProcess
     region: str = "us-east-1"
     access_key: str = "jobclaimtest"
     secret_key: str = "jobclaimtest"
@@ -72,6 +69,13 @@ class Endpoint:
         )
 
 
+@dataclass(frozen=True)
+class Server(Endpoint):
+    """An endpoint whose process is ours."""
+
+    process: ManagedProcess = field(kw_only=True)
+
+
 def unique_name(prefix: str) -> str:
     """Name a table or a queue of one test alone: the servers are shared by the whole run."""
     return f"{prefix}-{uuid.uuid4().hex[:12]}"
@@ -86,7 +90,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def dynamodb_local(log_dir: Path, java_options: Sequence[str] = JAVA_OPTIONS) -> Iterator[Endpoint]:
+def dynamodb_local(log_dir: Path, java_options: Sequence[str] = JAVA_OPTIONS) -> Iterator[Server]:
     """Run AWS's DynamoDB Local, in memory, until the block ends.
 
     It listens on every interface and has no option against that; it holds test data only.
@@ -113,7 +117,7 @@ def dynamodb_local(log_dir: Path, java_options: Sequence[str] = JAVA_OPTIONS) ->
 
 
 @contextmanager
-def elasticmq(log_dir: Path) -> Iterator[Endpoint]:
+def elasticmq(log_dir: Path) -> Iterator[Server]:
     """Run ElasticMQ, an SQS-compatible server in memory and on loopback only, until the block ends.
 
     Queue URLs read ``http://127.0.0.1:PORT/000000000000/NAME``.
@@ -138,7 +142,7 @@ def elasticmq(log_dir: Path) -> Iterator[Endpoint]:
 @contextmanager
 def _served(
     service: str, log_dir: Path, command: Callable[[int], list[str]], ping: Callable[[Any], object]
-) -> Iterator[Endpoint]:
+) -> Iterator[Server]:
     endpoint = _start(service, log_dir, command, ping)
     try:
         yield endpoint
@@ -146,12 +150,12 @@ def _served(
         endpoint.process.stop()
 
 
-def _start(service: str, log_dir: Path, command: Callable[[int], list[str]], ping: Callable[[Any], object]) -> Endpoint:
+def _start(service: str, log_dir: Path, command: Callable[[int], list[str]], ping: Callable[[Any], object]) -> Server:
     """Start on a free port, again on another one when somebody else took it in between."""
     for attempt in range(1, STARTS + 1):
         port = free_port()
         process = ManagedProcess(f"{service}-{port}", _bound_to_us(command(port)), log_dir=log_dir).start()
-        endpoint = Endpoint(service, f"http://{LOOPBACK}:{port}", process)
+        endpoint = Server(service, f"http://{LOOPBACK}:{port}", process=process)
         try:
             _wait_until_ready(endpoint, ping)
         except ProcessDied:
@@ -166,7 +170,7 @@ def _start(service: str, log_dir: Path, command: Callable[[int], list[str]], pin
     raise AssertionError("unreachable: the last attempt returned or raised")
 
 
-def _wait_until_ready(endpoint: Endpoint, ping: Callable[[Any], object]) -> None:
+def _wait_until_ready(endpoint: Server, ping: Callable[[Any], object]) -> None:
     client = endpoint.client(connect_timeout=1, read_timeout=5)
 
     def answers() -> bool:

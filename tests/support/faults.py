@@ -45,4 +45,4 @@ GARBAGE: Final = Fault("garbage", 200, b"<html>a captive portal</html>")
 def faulty(endpoint: Endpoint) -> Iterator[tuple[FaultyProxy, Endpoint]]:
     """Put a proxy in front of a server until the block ends; gives the proxy and the endpoint that leads through it."""
     with proxied(endpoint.endpoint_url) as (proxy, url):
-        yield proxy, Endpoint(endpoint.service, url, endpoint.process)
+        yield proxy, Endpoint(endpoint.service, url)
