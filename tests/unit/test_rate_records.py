@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from jobclaim.fleet.rates import HORIZON_MS, LONGEST_PATIENCE_MS, UNUSED_MS, Coming, RateLimit
+from jobclaim.fleet.rates import HORIZON_MS, LONGEST_PATIENCE_MS, UNUSED_MS, Coming, RateLimit, Turn
 from jobclaim.fleet.starts import KEPT_SECONDS, Rates
 from jobclaim.jobs.clock import BELIEVED_AHEAD_MS
 from jobclaim.jobs.errors import InvalidInput
 from tests.simulation.client import ModelClient
 from tests.support.clock import ManualClock
+from tests.support.recovery import failing
 
 STEP = 2_000_000
 PATIENCE = 3_000
@@ -165,3 +166,33 @@ def test_the_wait_for_a_start_ends_with_it_and_one_that_is_past_is_not_waited_fo
     record.rates.wait_until(before)
 
     assert clock() == before + 700
+
+
+@pytest.mark.parametrize(("beyond", "starts"), [(-1, True), (0, True), (1, False)])
+def test_a_start_that_nobody_came_for_is_free_after_a_while_for_a_job_without_a_turn(
+    clock: ManualClock, beyond: int, starts: bool
+) -> None:
+    record = Record(clock, 1, spent=-UNUSED_MS * 1000 + beyond, tat=10 * STEP, since=0)
+
+    assert record.rates.reserve("r", record.limit).starts is starts
+
+
+def test_who_knows_an_older_record_starts_no_more_than_the_burst_allows(clock: ManualClock) -> None:
+    record = Record(clock, 3)
+    other = Rates(lambda: record.client, "fleet", clock=clock, sleep=clock.advance)
+
+    turns = [by.reserve("r", record.limit) for by in (record.rates, other, other, record.rates)]
+
+    assert [turn.starts for turn in turns] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(("step", "later"), [(2_500_000, 2_500), (100_000, 1_000)])
+def test_who_is_always_overtaken_asks_again_after_an_interval_or_a_second(
+    clock: ManualClock, step: int, later: int
+) -> None:
+    record = Record(clock, 1, step)
+    record.rates._client = lambda: failing(
+        record.client, "update_item", lambda _: True, "ConditionalCheckFailedException"
+    )
+
+    assert record.rates.reserve("r", record.limit) == Turn(clock() + later, reserved=False)
