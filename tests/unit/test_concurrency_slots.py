@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from jobclaim.fleet.limits import LOOK_AGAIN_MS, FleetLimits
+from jobclaim.fleet.limits import KEYS_REMEMBERED, LOOK_AGAIN_MS, FleetLimits
 from jobclaim.fleet.rates import LONGEST_PATIENCE_MS
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.settings import Settings
 from tests.simulation.client import ModelClient, model_repo
 from tests.support.clock import START_MS, ManualClock
+from tests.support.recovery import failing
 
 
 class Fleet:
@@ -152,6 +153,21 @@ def test_of_two_that_find_a_slot_left_behind_one_gets_it(fleet: Fleet) -> None:
 
     assert not fleet.process().enter("k", 1, first)
     assert fleet.holders() == {"c": "c-1"}
+
+
+def test_who_finds_a_record_neither_there_nor_not_there_waits(fleet: Fleet) -> None:
+    limits = fleet.process()
+    line = failing(fleet.client, "update_item", lambda _: True, "ConditionalCheckFailedException")
+    limits._client = lambda: line
+
+    assert limits.enter("k", 2, fleet.job("a")) is False
+
+
+def test_a_process_remembers_so_many_keys_and_no_more(fleet: Fleet) -> None:
+    limits = fleet.process()
+    for n in range(KEYS_REMEMBERED + 1):
+        limits._stale_holders(f"k{n}", {})
+        assert len(limits._looked) <= KEYS_REMEMBERED
 
 
 @pytest.mark.parametrize(
