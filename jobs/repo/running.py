@@ -130,7 +130,6 @@ class Running(Stepping):
                 if now >= until:
                     if self._write(Move.NOTE, durable.timed_out(self.job, name)):
                         log.warning("wait.timed_out", wait=name, **self.job.log_context())
-                        raise _too_late(self.job, self.job.wait_named(name))
                 elif self._suspend(name, now, until):
                     return None
 
@@ -180,8 +179,7 @@ def wait_name(name: Any) -> str:
     return text
 
 
-def _too_late(job: Job, wait: Wait | None) -> WaitTimeout:
-    assert wait is not None
+def _too_late(job: Job, wait: Wait) -> WaitTimeout:
     return WaitTimeout(
         f"job {job.job_id!r} was not resumed as {wait.name!r} before its deadline at {wait.until} (epoch milliseconds)"
     )
