@@ -32,7 +32,7 @@ class ClaimBook:
         with self._lock:
             self._claims.pop(job.job_id, None)
             self._claims[job.job_id] = job
-            while len(self._claims) > self._capacity:
+            if len(self._claims) > self._capacity:
                 self._claims.popitem(last=False)
 
     def get(self, job_id: str) -> Job | None:
@@ -56,7 +56,7 @@ class ClaimBook:
         """Store a claim without an answer, by its token: it may have been made."""
         with self._lock:
             self._unanswered[token] = job_id
-            while len(self._unanswered) > self._capacity:
+            if len(self._unanswered) > self._capacity:
                 self._unanswered.popitem(last=False)
 
     def take_unanswered(self) -> tuple[str, str] | None:

@@ -63,5 +63,5 @@ def cleared(job: Job) -> Job:
 
 def _with_wait(job: Job, wait: Wait) -> Job:
     known = job.wait_named(wait.name)
-    others = job.waits if known is None else tuple(one for one in job.waits if one is not known)
+    others = tuple(one for one in job.waits if one is not known)
     return replace(job, waits=(*others, wait), wait_changes=job.wait_changes + 1)

@@ -178,7 +178,7 @@ def _envelope(text: Any, payload: int, limit: int) -> str:
     if not isinstance(text, str):
         raise InvalidInput(f"envelope must be text, not {type(text).__name__}")
     size = len(text.encode("utf-8", "replace"))
-    if size > MAX_ENVELOPE and size - MAX_ENVELOPE + payload > limit:
+    if size - MAX_ENVELOPE + payload > limit:
         raise PayloadTooLarge(
             f"what follows the job (links, chain, chord) takes {size} bytes and its payload takes {payload}; "
             f"together they may take max_payload_bytes={limit} plus {MAX_ENVELOPE}. Pass smaller arguments "

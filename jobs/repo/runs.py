@@ -27,7 +27,7 @@ class Runs(Generic[Run]):
         """Store an entry and return it; if the claim already has one, return that one."""
         with self._lock:
             run = self._runs.setdefault(token, run)
-            while len(self._runs) > self._capacity:
+            if len(self._runs) > self._capacity:
                 self._runs.popitem(last=False)
             return run
 

@@ -9,7 +9,16 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from structlog.testing import capture_logs
 
-from jobclaim.jobs import IdempotencyMismatch, InvalidInput, InvalidPayload, Job, JobRepo, JobStatus, StoreUnavailable
+from jobclaim.jobs import (
+    IdempotencyMismatch,
+    IllegalTransition,
+    InvalidInput,
+    InvalidPayload,
+    Job,
+    JobRepo,
+    JobStatus,
+    StoreUnavailable,
+)
 from jobclaim.jobs.encoding.schema import LARGE_MARK
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo import delivery, rescue
@@ -22,6 +31,7 @@ from tests.simulation.actors.worker import PlainDelivery
 from tests.simulation.client import ModelClient, model_repo
 from tests.simulation.queues import Message
 from tests.support.clock import ManualClock
+from tests.support.recovery import failing
 
 NOW = 4_000_000_000_000
 JOB = Job(job_id="j", task="t", queue="q", status=JobStatus.PENDING, available_at=NOW + EARLY_MS)
@@ -226,6 +236,30 @@ def test_a_job_that_its_caller_has_read_is_cancelled_without_another_read(
     monkeypatch.setattr(repo, "get_job", None)
 
     assert repo.cancel_job("j", read=job).status is JobStatus.CANCELLED
+
+
+def test_a_person_is_told_that_the_job_to_cancel_is_gone(repo: JobRepo) -> None:
+    job = repo.create_job("t", job_id="j")
+    repo.table.client().delete_item(TableName=SETTINGS.job_table, Key={"job_id": {"S": "j"}})
+
+    with pytest.raises(IllegalTransition, match="it no longer exists"):
+        repo.cancel_job("j", read=job)
+
+
+def test_a_retry_reads_the_payload_once(repo: JobRepo, clock: ManualClock) -> None:
+    payload = "x" * (SETTINGS.inline_payload_bytes + 1)
+    repo.create_job("t", payload, job_id="j")
+    repo.claim_job("j")
+    repo.update_status("j", "FAILED", error="no")
+    read: list[str] = []
+
+    def note(asked: dict[str, Any]) -> bool:
+        read.append(asked["Key"]["job_id"]["S"])
+        return False
+
+    line = failing(repo.table.client(), "get_item", note)
+    assert JobRepo(line, settings=SETTINGS, clock=clock).retry_job("j").payload == payload
+    assert (read[0], len(read)) == ("j", 2)
 
 
 def test_a_message_that_was_counted_without_an_answer_is_counted_once(repo: JobRepo, clock: ManualClock) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jobclaim.jobs import Failure, FailureKind, Job, JobStatus
 from jobclaim.jobs.encoding.changes import changes
 from jobclaim.jobs.encoding.item import place, to_attributes
+from jobclaim.jobs.kept import Release
 from jobclaim.jobs.model import HISTORY_LIMIT
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.changed import changed
@@ -247,3 +248,19 @@ def test_a_changed_job_is_what_dataclasses_would_make_of_it() -> None:
     assert job.status is JobStatus.PROCESSING
     with pytest.raises(KeyError, match="no_field"):
         changed(job, no_field=1)
+
+
+def test_a_release_keeps_the_failure_of_the_attempt_before_it() -> None:
+    before = Failure(kind=FailureKind.TRANSIENT, message="busy")
+    job, held = claimed(failure=before), Release(held="caller", reason="later", at=NOW)
+
+    again = lifecycle.pending_again(job, Move.RELEASE, None, NOW, NOW, charge=False, released=held)
+
+    assert (again.failure, again.released) == (before, held)
+
+
+def test_a_message_sent_again_keeps_what_held_the_last_one_unless_that_is_known_anew() -> None:
+    held, anew = (Release(held="caller", reason=reason, at=NOW) for reason in ("later", "anew"))
+    job = pending(released=held, dispatches=1)
+
+    assert [lifecycle.dispatched(job, NOW, known).released for known in (None, anew)] == [held, anew]

@@ -8,7 +8,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from jobclaim.jobs import JobRepo, JobStatus, StoreUnavailable
+from jobclaim.jobs import IdempotencyMismatch, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.protocol.lifecycle import SUBMIT_ROUNDS
 from jobclaim.jobs.storage.written import Written
@@ -42,6 +42,7 @@ def test_a_job_carries_what_its_submission_says(repo: JobRepo, clock: ManualCloc
     job = repo.create_job("t", hard_limit=50, **said)  # type: ignore[arg-type]
 
     assert repo.get_job(job.job_id) == job
+    assert (job.created_at, job.dispatched_at) == (clock(), clock())
     names = {"ttl": "idempotency_ttl"}
     assert {name: getattr(job, names.get(name, name)) for name in said} == said
     assert job.lease_ms == (50 + SETTINGS.lease_grace_seconds) * 1000
@@ -65,12 +66,25 @@ def test_who_submits_a_payload_that_goes_to_s3_gets_it_back_as_it_was_given(cloc
     client = ModelClient(clock)
     client.make_tables(settings.job_table, settings.fleet_table)
     with mock_aws():
-        boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="large")
+        bucket = boto3.resource("s3", region_name="us-east-1").create_bucket(Bucket="large")
         repo = JobRepo(client, settings=settings, clock=clock)
-        job = repo.create_job("t", payload)
+        job = repo.create_job("t", payload, job_id="j")
 
         assert job.payload == payload
-        assert repo.get_job(job.job_id, large=False).payload != payload
+        assert repo.get_job("j", large=False).payload != payload
+
+        bucket.objects.delete()
+        assert not repo.create_job("t", payload, job_id="j").created, "its hash is known"
+        with pytest.raises(IdempotencyMismatch):
+            repo.create_job("t", payload + "y", job_id="j")
+
+
+def test_a_submission_without_a_key_answers_no_other_and_each_run_has_a_name_of_its_own(repo: JobRepo) -> None:
+    one, other = repo.create_job("t"), repo.create_job("t")
+
+    assert (one.idempotency_key, one.idempotency_ttl, one.fingerprint) == ("", 0, "")
+    assert one.submission
+    assert one.submission != other.submission
 
 
 # --- an id that is taken

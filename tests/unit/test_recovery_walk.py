@@ -66,3 +66,10 @@ def test_a_walk_ends_with_the_time_of_its_pass(clock: ManualClock) -> None:
         return True
 
     assert walk(Table(), budget, handle=slow) == Stretch(FIRST, FIRST, finished=False)
+
+
+def test_a_walk_goes_on_among_entries_of_its_last_millisecond(clock: ManualClock) -> None:
+    table: Any = Table()
+    walker = Walker(table, lambda _: True, PassBudget(clock, START_MS + 1_000), 1)
+
+    assert walker.walk("p", after=FIRST, since=None, up_to=FIRST.at, pages=9) == Stretch(SECOND, SECOND, finished=True)
