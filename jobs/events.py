@@ -272,7 +272,7 @@ message.released | worker | error | job_id task
     Another worker can receive it at once.
 
 # sending
-message.not_sent | dispatch jobs recovery worker | warning | JOB error
+message.not_sent | bulk dispatch jobs recovery worker | warning | JOB error
     The job's message could not be sent, so recovery will send it.
     SQS did not accept it; the job stays PENDING.
 job.duplicate_resent | dispatch | info | JOB
@@ -377,6 +377,9 @@ job.hard_limit_exceeded | worker | warning | job_id task
 worker.stopping | worker | info | running seconds_left
     The worker accepts no more jobs and is stopping.
     Running jobs have `seconds_left` to end.
+worker.stop_overdue | worker | error | count
+    The stop took longer than its time, so the process was ended.
+    DynamoDB or SQS did not answer; recovery takes care of jobs whose end could not be recorded.
 worker.children_killed | worker | warning | count running
     Children that did not end by themselves were killed.
     They were idle, or the stop timeout had passed.

@@ -19,6 +19,7 @@ from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel
 from jobclaim.workers.submission.dispatch import publish
 from tests.support.endpoints import Endpoint
+from tests.support.faults import BLACK_HOLE, faulty
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
 
@@ -136,6 +137,24 @@ def test_the_deadline_of_a_stop_holds_for_children_that_work_and_do_not_end(depl
         worker.send(signal.SIGTERM)
         worker.wait_for_exit(10)
         assert here.stack.repo.get_job(again).status is JobStatus.PENDING
+
+
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGQUIT])
+@pytest.mark.parametrize("service", ["dynamodb", "sqs"])
+def test_the_deadline_of_a_stop_holds_while_a_service_does_not_answer(
+    dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path, asked: signal.Signals, service: str
+) -> None:
+    with faulty(dynamodb_local) as (table, to_table), faulty(elasticmq) as (queue, to_queue):
+        options = {"task_modules": TASKS, "run_dir": str(tmp_path), "stop_timeout_seconds": 2}
+        with deployed(to_table, to_queue, tmp_path, **options) as stack:
+            here = Deployment(stack)
+            worker = stack.worker("worker", "-c", "2", "-Q", "default")
+            here.started(here.submit("sleep", 900), here.submit("sleep_or_again", 900, on_orphan="retry"))
+            silent = {"dynamodb": table, "sqs": queue}[service]
+            silent.fault = BLACK_HOLE
+            worker.send(asked)
+            worker.wait_for_exit(20)
+            silent.fault = None
 
 
 def test_a_clean_stop_leaves_no_record_and_a_command_can_ask_for_it(deploy: Deploy) -> None:

@@ -42,7 +42,12 @@ class Children:
     def left(self) -> list[int]:
         """Return the children of a closing pool, each of which ends after its job; none while the pool works."""
         inner = getattr(self._pool, "_pool", None)
-        if not hasattr(self._pool, "terminate_job") or inner is None or inner._state == RUN:
+        return [] if inner is None or getattr(inner, "_state", RUN) == RUN else self.living()
+
+    def living(self) -> list[int]:
+        """Return all children that have not ended."""
+        inner = getattr(self._pool, "_pool", None)
+        if not hasattr(self._pool, "terminate_job") or inner is None:
             return []
         return [child.pid for child in list(inner._pool) if child.pid is not None and not _has_ended(child.pid)]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import time
 from collections.abc import Collection
 from functools import partial
@@ -28,6 +31,9 @@ log = get_logger("jobclaim.worker")
 
 IDLE_SECONDS: Final = 2.0
 """Seconds for idle children to end by themselves at a stop: they may have counts and traces to write."""
+OVERDUE_SECONDS: Final = 5.0
+"""Seconds after the time of a stop at which the process ends, whatever it still waits for: a service that does not
+answer would hold it for minutes. Until then it records, deregisters and writes its counts."""
 
 
 class Shutdown:
@@ -54,10 +60,17 @@ class Shutdown:
         self._release_at: float | None = None
         self._idle_since = 0.0
         self._asked_to_end = False
+        self._end: threading.Timer | None = None
 
     def supervise(self, active: Collection[OwnedRequest], now: float) -> None:
         """Release jobs, and end children, if it is time."""
-        if state.should_stop is None or state.should_stop is False:
+        is_warm, is_cold = _is_asked(state.should_stop), _is_asked(state.should_terminate)
+        if (is_warm or is_cold) and self._end is None:
+            seconds = self._seconds_for_jobs() + self.last_seconds + OVERDUE_SECONDS
+            self._end = threading.Timer(seconds, self._end_overdue)
+            self._end.daemon = True
+            self._end.start()
+        if not is_warm:
             return
         if self._release_at is None:
             # turns systemd's watchdog off: the event loop, which notifies it, has ended
@@ -141,3 +154,17 @@ class Shutdown:
         elif idle >= IDLE_SECONDS and not self._asked_to_end:
             self._asked_to_end = True
             self._children.end_now(left, gently=True)
+
+    def _end_overdue(self) -> None:
+        """End this process and its children; recovery finds what could not be recorded by the worker's record."""
+        left = self._children.living()
+        log.error("worker.stop_overdue", count=len(left))
+        self._children.end_now(left, gently=False)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(1)
+
+
+def _is_asked(exit_code: Any) -> bool:
+    """Return whether a stop was requested, by Celery's state: an exit code, which may be 0."""
+    return exit_code is not None and exit_code is not False
