@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from jobclaim.jobs.clock import Clock, system_clock
 from jobclaim.jobs.errors import InvalidInput
 from jobclaim.jobs.storage.connect import client
 from jobclaim.settings import Settings
@@ -78,8 +79,9 @@ class DeadQueues:
         A boto3 SQS client; default: made from settings.
     """
 
-    def __init__(self, settings: Settings, sqs: Any = None) -> None:
+    def __init__(self, settings: Settings, sqs: Any = None, *, clock: Clock = system_clock) -> None:
         self._settings = settings
+        self._clock = clock
         self._sqs = sqs if sqs is not None else client(settings, "sqs")
 
     def all(self) -> list[DeadQueue]:
@@ -112,7 +114,10 @@ class DeadQueues:
         limit: int = 10_000,
         tick: Callable[[], None] | None = None,
     ) -> MoveReport:
-        """Send messages to their queue again: all of them, or those with the ids."""
+        """Send messages to their queue again: those that are here when this begins, or those with the ids.
+
+        A message that fails again meanwhile comes back as a new one, and is left alone.
+        """
         target = self._settings.queue_urls.get(queue)
         if target is None:
             target = self._sqs.get_queue_url(QueueName=self._settings.physical_name(queue))["QueueUrl"]
@@ -143,11 +148,13 @@ class DeadQueues:
         tick: Callable[[], None] | None,
     ) -> MoveReport:
         url, report, kept, wanted = self._needed(queue), MoveReport(), [], set(message_ids)
+        began = self._clock()
         try:
             enough = (lambda: report.done == len(wanted)) if wanted else None
             for message in self._take(url, limit if not wanted else 10_000, enough):
                 report.seen += 1
-                if wanted and (message["MessageId"] not in wanted or report.done == len(wanted)):
+                is_meant = message["MessageId"] in wanted if wanted else sent_at(message) <= began
+                if not is_meant or (wanted and report.done == len(wanted)):
                     kept.append(message)
                     continue
                 act(message)
@@ -206,6 +213,11 @@ class DeadQueues:
         return given
 
 
+def sent_at(message: dict[str, Any]) -> int:
+    """Return when a message was first sent, epoch milliseconds."""
+    return int(message.get("Attributes", {}).get("SentTimestamp", 0))
+
+
 def summary(queue: str, message: dict[str, Any]) -> DeadMessage:
     """Summarize a message without its arguments."""
     attributes, headers = message.get("Attributes", {}), _headers(message["Body"])
@@ -214,7 +226,7 @@ def summary(queue: str, message: dict[str, Any]) -> DeadMessage:
     return DeadMessage(
         message_id=message["MessageId"],
         queue=queue,
-        sent_at=int(attributes.get("SentTimestamp", 0)),
+        sent_at=sent_at(message),
         received=int(attributes.get("ApproximateReceiveCount", 0)),
         bytes=len(message["Body"].encode()),
         task=str(headers.get("task") or ""),

@@ -84,6 +84,18 @@ def test_poison_is_seen_sent_again_and_discarded_where_it_was_put(world: World) 
     assert {row.queue: row.messages for row in dead.all()}["mail"] == 0
 
 
+def test_a_redrive_of_everything_ends_when_messages_fail_again_at_once(world: World) -> None:
+    world.make_dead_letter_queue()
+    world.poison()
+    first = DeadQueues(world.settings, world.sqs).inspect("mail")[0].sent_at
+    dead = DeadQueues(world.settings, world.sqs, clock=lambda: first)
+
+    report = dead.redrive("mail", limit=20, tick=world.poison)
+
+    assert report.done < 20, "each of its copies came after it began"
+    assert {row.queue: row.messages for row in dead.all()}["mail"] == 1
+
+
 def test_the_dashboard_counts_it_too(world: World) -> None:
     world.make_dead_letter_queue()
     world.poison()
