@@ -109,6 +109,8 @@ def _part(change: Change) -> tuple[str, dict[str, str] | None]:
     """Return the clause of a change (``set``, ``add``, ``remove``, or the attribute to which a sum adds), and its
     value, if any.
     """
+    if isinstance(change, (str, int)):  # as most are
+        return "set", attribute(change)
     if change is None:
         return "remove", None
     if isinstance(change, Increment):
