@@ -122,6 +122,8 @@ class Owning(Reading):
     ) -> Job:
         """End the attempt and schedule another one at ``available_at``: a charged retry. The caller sends its message.
 
+        The caller decides whether to try again: check `Job.attempts_left`, which this method does not.
+
         Parameters
         ----------
         payload, queue : optional

@@ -138,12 +138,14 @@ class Scoped(Claiming):
     def _end_raised(self, job: Job, error: BaseException) -> None:
         """Record what the block raised; if that cannot be written, log it, because the block's own error propagates."""
         try:
-            if RETRY in {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}:
-                self.reschedule(job.job_id, error=getattr(error, "exc", None), token=job.claim_token)
+            is_retry = RETRY in {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+            cause = getattr(error, "exc", None) if is_retry else error
+            if is_retry and job.attempts_left:
+                self.reschedule(job.job_id, error=cause, token=job.claim_token)
             elif isinstance(error, JobCancelled):
                 self.update_status(job.job_id, JobStatus.CANCELLED, error=error, token=job.claim_token)
             else:
-                self.update_status(job.job_id, JobStatus.FAILED, error=error, token=job.claim_token)
+                self.update_status(job.job_id, JobStatus.FAILED, error=cause or error, token=job.claim_token)
         except (ClaimLost, JobNotFound) as lost:
             log.warning("claim.lost", outcome=str(JobStatus.FAILED), reason=str(lost))
         except StoreUnavailable as unavailable:

@@ -203,3 +203,14 @@ def test_a_block_whose_claim_is_over_raises_its_own_error(store: Store) -> None:
 
     with pytest.raises(ValueError, match="mine"):
         work()
+
+
+def test_a_retry_after_the_last_attempt_fails_the_job_with_its_cause(store: Store) -> None:
+    repo, job = store.repo(), store.pending(max_attempts=1)
+
+    with pytest.raises(Retry), repo.claimed(job.job_id):
+        raise Retry(exc=ConnectionError("closed"))
+
+    ended = repo.get_job(job.job_id)
+    assert ended.failure is not None
+    assert (ended.status, ended.failure.message) == (JobStatus.FAILED, "closed")
