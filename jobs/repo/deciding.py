@@ -56,6 +56,8 @@ class Deciding(Reading):
     def cancel_job(self, job_id: str, *, reason: str = "cancelled by a person", read: Job | None = None) -> Job:
         """Cancel a PENDING job; a job that is already cancelled is returned unchanged.
 
+        A large payload is not read: its mark stands in for it, as in a list.
+
         Parameters
         ----------
         read : Job, optional
@@ -66,7 +68,7 @@ class Deciding(Reading):
         IllegalTransition
             The job is running or has ended.
         """
-        job, now = read or self.get_job(job_id), self.clock()
+        job, now = read or self.get_job(job_id, large=False), self.clock()
         if job.status is JobStatus.CANCELLED:
             return job
         if job.status is not JobStatus.PENDING:

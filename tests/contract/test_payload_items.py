@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jobclaim.jobs import IdempotencyMismatch, Job, JobRepo, JobStatus, OffloadLost, StoreUnavailable
+from jobclaim.jobs.encoding.marks import is_in_table
 from jobclaim.jobs.encoding.schema import LARGE_MARK
 from jobclaim.jobs.repo.pruning import prune
 from jobclaim.jobs.storage.note_keys import SEPARATOR
@@ -92,6 +93,15 @@ def test_lists_and_bulk_decisions_do_not_read_it(store: Store) -> None:
         assert job.job_id == waiting.job_id
         assert job.payload.keys() == {LARGE_MARK}
     assert repo.get_job(waiting.job_id, large=False).payload.keys() == {LARGE_MARK}
+
+
+def test_a_cancellation_does_not_read_it(store: Store) -> None:
+    job = submitted(store)
+
+    cancelled = store.repo().cancel_job(job.job_id)
+
+    assert is_in_table(cancelled.payload)
+    assert store.repo().get_job(job.job_id).payload == LARGE
 
 
 # --- submitting again
