@@ -45,15 +45,15 @@ def for_each(job_ids: Sequence[str], act: Callable[[str], Job], *, clock: Clock,
 
 def print_progress(verb: str) -> Callable[[ActReport], None]:
     """Return a callback that reports progress every two seconds."""
-    told = time.monotonic()
+    printed_at = time.monotonic()
 
-    def tell(report: ActReport) -> None:
-        nonlocal told
-        if time.monotonic() - told >= 2:
-            told = time.monotonic()
+    def print_if_due(report: ActReport) -> None:
+        nonlocal printed_at
+        if time.monotonic() - printed_at >= 2:
+            printed_at = time.monotonic()
             remark(f"{verb}: {report.done} done, {len(report.refused)} refused")
 
-    return tell
+    return print_if_due
 
 
 def exit_code(done: int, refusals: Sequence[int]) -> int:

@@ -55,7 +55,7 @@ def conclude(
         write_baseline(baseline, findings)
         remark(f"{counted(len(findings), 'finding')} written to {baseline}")
         return ExitCode.OK
-    known = _known(baseline, read_baseline)
+    known = _known_ids(baseline, read_baseline)
     unknown = [one for one in findings if one.fingerprint not in known]
     new = grouped(unknown)
     accepted = f", {len(findings) - len(unknown)} known from {baseline}" if baseline else ""
@@ -66,7 +66,7 @@ def conclude(
     return ExitCode.CHECK_FAILED if new else ExitCode.OK
 
 
-def _known(baseline: Path | None, read: Any) -> frozenset[str]:
+def _known_ids(baseline: Path | None, read: Any) -> frozenset[str]:
     if baseline is None:
         return frozenset()
     if not baseline.exists():

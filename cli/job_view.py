@@ -78,7 +78,7 @@ def _fields(job: Job, then: str, now: int, payload: bool, edited: Edited | None)
                 f"an orphan will {job.on_orphan}"
             ),
         ),
-        *_told(job, now),
+        *_progress(job, now),
         ("created", cell(f"{clock_time(job.created_at)} ({relative(job.created_at, now)})")),
     ]
     known = {
@@ -100,7 +100,7 @@ def _fields(job: Job, then: str, now: int, payload: bool, edited: Edited | None)
     return grid
 
 
-def _told(job: Job, now: int) -> list[tuple[str, Text]]:
+def _progress(job: Job, now: int) -> list[tuple[str, Text]]:
     """Return a job's progress, if its body reported any, and the writes that were made with its completion."""
     rows = [("effects", cell(effects_in_words(job)))] if job.effects else []
     if job.progress is None:

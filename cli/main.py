@@ -82,8 +82,8 @@ def _prepare(command: click.Command) -> None:
             _prepare(below)
 
 
-def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if not wanted or ctx.resilient_parsing:
+def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
         return
     from importlib.metadata import PackageNotFoundError, version
 

@@ -191,8 +191,8 @@ def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return _option(FORMATS)(print0(command))
 
 
-def _remember_print0(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    ctx.meta[_PRINT0] = wanted
+def _remember_print0(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    ctx.meta[_PRINT0] = value
 
 
 def _format(ctx: click.Context, _: click.Parameter, value: Format | None) -> Format | None:

@@ -38,7 +38,7 @@ def check_known(session: Session, subject: Subject) -> None:
     ------
     click.UsageError
     """
-    known, where = _known(session, subject)
+    known, where = _known_names(session, subject)
     if not known:
         remark(f"Whether {subject} exists is not known: {where} of this deployment name no {subject.kind}.")
         return
@@ -51,7 +51,7 @@ def check_known(session: Session, subject: Subject) -> None:
         )
 
 
-def _known(session: Session, subject: Subject) -> tuple[list[str], str]:
+def _known_names(session: Session, subject: Subject) -> tuple[list[str], str]:
     if subject.kind == "schedule":
         return sorted(session.app_with_tasks.conf.beat_schedule), "the beat schedules (--app names the host's app)"
     if subject.kind == "queue":

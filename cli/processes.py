@@ -134,15 +134,15 @@ def signals_as_interrupt() -> Iterator[Callable[[], None]]:
     Yields a check for loops and steps to call. Python drops an exception that is raised within a destructor; the check
     raises an interrupt that was dropped that way.
     """
-    came = False
+    interrupted = False
 
     def interrupt(*_: Any) -> None:
-        nonlocal came
-        came = True
+        nonlocal interrupted
+        interrupted = True
         raise KeyboardInterrupt
 
     def check() -> None:
-        if came:
+        if interrupted:
             raise KeyboardInterrupt
 
     ignored = {signal.SIGINT} if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else set()
@@ -162,16 +162,16 @@ def _uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
-    heard = [number for number in INTERRUPTS if callable(signal.getsignal(number))]
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in heard}
+    received: list[int] = []
+    handled = [number for number in INTERRUPTS if callable(signal.getsignal(number))]
+    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in handled}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if came:
-            signal.raise_signal(signal.Signals(came[0]))
+        if received:
+            signal.raise_signal(signal.Signals(received[0]))
 
 
 def celery(*arguments: str) -> list[str]:
@@ -195,10 +195,10 @@ def importable() -> str:
     return os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-def _read(stream: IO[str], tell: Callable[[str], None]) -> None:
+def _read(stream: IO[str], write_line: Callable[[str], None]) -> None:
     with stream:
         for line in stream:
-            tell(line.rstrip("\n"))
+            write_line(line.rstrip("\n"))
 
 
 def _popen(argv: Sequence[str], stdout: Any, options: Mapping[str, Any]) -> subprocess.Popen[Any]:

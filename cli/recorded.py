@@ -88,32 +88,32 @@ def _framed(callback: Callable[..., Any], path: str) -> Callable[..., Any]:
         from jobclaim.fleet.person import whoami
 
         context = click.get_current_context()
-        given, session = context.params, context.ensure_object(Session)
-        by, why = str(given.get("by") or "") or whoami(), str(given.get("reason") or "")
+        parameters, session = context.params, context.ensure_object(Session)
+        by, why = str(parameters.get("by") or "") or whoami(), str(parameters.get("reason") or "")
         ended: click.exceptions.Exit | None = None
-        with framed(lambda: session.repo, path, by=by, face="cli", what=what_of(given), why=why) as frame:
-            if given.get("dry_run"):
+        with framed(lambda: session.repo, path, by=by, face="cli", what=what_of(parameters), why=why) as frame:
+            if parameters.get("dry_run"):
                 recorded_elsewhere()
             try:
-                made = callback(*args, **kwargs)
+                result = callback(*args, **kwargs)
             except click.exceptions.Exit as exit_:
                 ended = exit_
             if ended is not None and ended.exit_code not in (ExitCode.OK, ExitCode.PARTIAL):
                 frame.act.count(refused=0 if frame.act.refused else 1)
         if ended is not None:
             raise ended
-        return made
+        return result
 
     return run
 
 
-def what_of(given: dict[str, Any]) -> str:
+def what_of(parameters: dict[str, Any]) -> str:
     """Say what a command was given, in one line: ids and names first, then options by name."""
     from jobclaim.fleet.acting import named
 
     words: list[str] = []
     options: list[str] = []
-    for name, value in given.items():
+    for name, value in parameters.items():
         if name in _OWN or value in (None, "", (), False):
             continue
         if name.endswith("ids"):

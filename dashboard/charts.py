@@ -58,7 +58,7 @@ class Column:
 
     x: float
     width: float
-    says: str
+    description: str
     parts: tuple[Rect, ...]
 
 
@@ -123,8 +123,8 @@ def _column(n: int, time: str, figures: Mapping[str, int], series: Sequence[Seri
             height = max(1.5, HEIGHT * value / top)
             floor -= height
             parts.append(Rect(round(x, 3), round(width, 3), round(floor, 2), round(height, 2), one.tone))
-    told = ", ".join(f"{figures.get(one.key, 0)} {one.label}" for one in series)
-    return Column(round(n * slot, 3), round(slot, 3), f"{time}: {told}", tuple(parts))
+    counts = ", ".join(f"{figures.get(one.key, 0)} {one.label}" for one in series)
+    return Column(round(n * slot, 3), round(slot, 3), f"{time}: {counts}", tuple(parts))
 
 
 def nice_top(most: float) -> float:
@@ -148,19 +148,19 @@ def _time(at: int, form: str) -> str:
 class Meter:
     """A figure as a share of its limit: a bar, and a line at the limit."""
 
-    says: str
+    description: str
     value: str
     tone: str
     width: float
     limit_at: float
 
 
-def meter(share: float, *, says: str, warn: float = 0.5) -> Meter:
+def meter(share: float, *, description: str, warn: float = 0.5) -> Meter:
     """Lay out how much of a limit is used; above 1 the bar is full and the line marks the limit."""
     tone = "bad" if share > 1 else "warn" if share > warn else "ok"
     scale = max(1.0, share)
     value = f"{share:.0%}" if share < 9.995 else f"{share:.0f} x"
-    return Meter(says, value, tone, round(100 * max(0.0, share) / scale, 2), round(100 / scale, 2))
+    return Meter(description, value, tone, round(100 * max(0.0, share) / scale, 2), round(100 / scale, 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class Span:
     start: int
     end: int
     tone: str
-    says: str
+    description: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ class Bar:
     x: float
     width: float
     tone: str
-    says: str
+    description: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,10 @@ def lane_chart(title: str, lanes: Sequence[tuple[str, Sequence[Span]]], *, start
             label,
             tuple(
                 Bar(
-                    min(at(one.start), 100 - NARROWEST), max(NARROWEST, at(one.end) - at(one.start)), one.tone, one.says
+                    min(at(one.start), 100 - NARROWEST),
+                    max(NARROWEST, at(one.end) - at(one.start)),
+                    one.tone,
+                    one.description,
                 )
                 for one in spans
                 if one.end >= start and one.start <= end
@@ -234,7 +237,7 @@ def lane_chart(title: str, lanes: Sequence[tuple[str, Sequence[Span]]], *, start
         description=f"{len(drawn)} rows from {clock_time(start)} to {clock_time(end)}.",
         lanes=drawn,
         x_ticks=_lane_ticks(start, length),
-        rows=tuple((label, one.says) for label, spans in lanes for one in spans),
+        rows=tuple((label, one.description) for label, spans in lanes for one in spans),
         now_at=at(now) if start <= now <= end else -1.0,
     )
 

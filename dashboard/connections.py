@@ -54,8 +54,10 @@ class BoundedProtocol(H11Protocol):
         super().connection_made(transport)
         self._wait()
         others = [each for each in self.connections if each is not self and isinstance(each, BoundedProtocol)]
-        mine = [each for each in others if each.address == self.address]
-        if (len(mine) >= PER_CLIENT and not _close_idlest(mine)) or (len(others) >= MOST and not _close_idlest(others)):
+        same_client = [each for each in others if each.address == self.address]
+        if (len(same_client) >= PER_CLIENT and not _close_idlest(same_client)) or (
+            len(others) >= MOST and not _close_idlest(others)
+        ):
             self._serve_health_only(len(others))
 
     def connection_lost(self, exc: Exception | None) -> None:

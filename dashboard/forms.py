@@ -35,7 +35,7 @@ async def form_of(request: Request) -> dict[str, str]:
     return found
 
 
-def refuse_unknown_names(asked: Iterable[str], known: Iterable[str]) -> None:
+def refuse_unknown_names(given: Iterable[str], known: Iterable[str]) -> None:
     """Refuse a name that would be ignored: a misspelled filter must not list everything.
 
     Raises
@@ -44,6 +44,6 @@ def refuse_unknown_names(asked: Iterable[str], known: Iterable[str]) -> None:
         The message names it, the closest known one, and all of them.
     """
     names = sorted(known)
-    for name in asked:
+    for name in given:
         if name not in names:
             raise InvalidInput(f"unknown parameter {name[:40]!r}{did_you_mean(name, names)}; use one of {names}")

@@ -23,7 +23,7 @@ class Parameter:
     """A query parameter, or a form field."""
 
     name: str
-    says: str
+    description: str
     schema: Schema
     required: bool = False
 
@@ -99,23 +99,23 @@ def _operation(call: Call) -> dict[str, Any]:
         if status != 403
     }
     refusals["403"] = {"description": REASONS[403], "content": {"text/plain": {"schema": STRING}}}
-    made: dict[str, Any] = {
+    operation: dict[str, Any] = {
         "operationId": call.name,
         "summary": call.summary,
         "responses": {"200": {"description": "The answer.", "content": _json(call.answer)}, **refusals},
     }
     if call.method == "GET":
-        made["parameters"] = [_parameter(parameter) for parameter in call.parameters]
+        operation["parameters"] = [_parameter(parameter) for parameter in call.parameters]
     else:
-        made["requestBody"] = {"required": True, "content": {FORM: {"schema": _form(call.parameters)}}}
-    return made
+        operation["requestBody"] = {"required": True, "content": {FORM: {"schema": _form(call.parameters)}}}
+    return operation
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
     return {
         "name": parameter.name,
         "in": "query",
-        "description": parameter.says,
+        "description": parameter.description,
         "required": parameter.required,
         "schema": parameter.schema,
     }
@@ -124,7 +124,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 def _form(fields: Sequence[Parameter]) -> Schema:
     return {
         "type": "object",
-        "properties": {field.name: {**field.schema, "description": field.says} for field in fields},
+        "properties": {field.name: {**field.schema, "description": field.description} for field in fields},
         "required": [field.name for field in fields if field.required],
     }
 

@@ -42,7 +42,7 @@ class Operation:
     ----------
     key : str
         Identifies it in URLs.
-    wanted : hashable
+    selection : hashable
         The selection: the same action on an equal one is the same operation.
     what : str
         The selection in words.
@@ -62,7 +62,7 @@ class Operation:
 
     key: str
     verb: str
-    wanted: Hashable
+    selection: Hashable
     what: str
     by: str
     reason: str
@@ -97,7 +97,7 @@ class Operations:
     def start(
         self,
         verb: str,
-        wanted: Hashable,
+        selection: Hashable,
         work: Work,
         *,
         what: str,
@@ -117,7 +117,7 @@ class Operations:
         with self._lock:
             running = [one for one in self._known.values() if one.state == "running"]
             for one in running:
-                if (one.verb, one.wanted) == (verb, wanted):
+                if (one.verb, one.selection) == (verb, selection):
                     return one
             if len(running) >= AT_ONCE:
                 raise IllegalTransition(
@@ -125,13 +125,15 @@ class Operations:
                     f"{', '.join(one.key for one in running)}"
                 )
             key, now = secrets.token_hex(8), self._clock()
-            made = Operation(key, verb, wanted, what, by, reason, limit, rate, expected, now)
-            self._known[made.key] = made
+            operation = Operation(key, verb, selection, what, by, reason, limit, rate, expected, now)
+            self._known[operation.key] = operation
             self._forget_old()
-            thread = threading.Thread(target=self._run, args=(made, work), name=f"dashboard-{made.key}", daemon=True)
+            thread = threading.Thread(
+                target=self._run, args=(operation, work), name=f"dashboard-{operation.key}", daemon=True
+            )
             self._threads = [known for known in self._threads if known.is_alive()] + [thread]
         thread.start()
-        return made
+        return operation
 
     def get(self, key: str) -> Operation | None:
         """Return an operation of this process."""

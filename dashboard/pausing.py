@@ -30,9 +30,9 @@ def pause(services: Services, kind: str, name: str, person: Person, reason: str,
         until = now + duration(lasts) if lasts else 0
     except ValueError as error:
         raise InvalidInput(f"lasts: {error}") from None
-    made = pauses.pause(services.repo, subject, by=person.name, reason=checks_reason(reason), until=until)
+    record = pauses.pause(services.repo, subject, by=person.name, reason=checks_reason(reason), until=until)
     services.shared.forget()
-    return Done("requested", f"{pause_in_words(made, now)}. The fleet honors it within a heartbeat.")
+    return Done("requested", f"{pause_in_words(record, now)}. The fleet honors it within a heartbeat.")
 
 
 def unpause(services: Services, kind: str, name: str, person: Person, reason: str = "") -> Done:

@@ -113,9 +113,9 @@ class Services:
             return self.app()
         from jobclaim.workers import create_app
 
-        made = create_app(self.settings)
-        made.loader.import_default_modules()
-        return made
+        app = create_app(self.settings)
+        app.loader.import_default_modules()
+        return app
 
     def shown(self, job: Job) -> Job:
         """Return a job redacted for pages and the API."""

@@ -70,16 +70,16 @@ def submit_edited(services: Services, fields: Mapping[str, str], person: Person)
     payload, key = _decoded("payload", fields.get("payload", "")), fields.get("key", "").strip() or None
     app, repo = services.app_with_tasks, services.repo
     services.shared.forget()
-    asked = "edit"
+    action = "edit"
     with acting(repo, "retry", what=f"{job_id} with another payload", why=reason, by=person.name):
-        made = retry_edited(app, repo, job_id, payload, key=key)
-        if not made.job.created:
-            return made.job, "existing"
-        if not made.checked:
-            asked = "edit-unchecked"
-        if fields.get("resolve") and resolve_edited(repo, job_id, made.job, by=person.name):
-            asked = "edit-unresolved"
-    return made.job, asked
+        resubmitted = retry_edited(app, repo, job_id, payload, key=key)
+        if not resubmitted.job.created:
+            return resubmitted.job, "existing"
+        if not resubmitted.checked:
+            action = "edit-unchecked"
+        if fields.get("resolve") and resolve_edited(repo, job_id, resubmitted.job, by=person.name):
+            action = "edit-unresolved"
+    return resubmitted.job, action
 
 
 def _start(delay: str, now: int) -> int | None:

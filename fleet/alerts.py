@@ -45,9 +45,9 @@ class PublishedAlerts(Records):
             ExpressionAttributeValues=values,
         )[0]
 
-    def write(self, said: Mapping[str, PublishedAlert]) -> None:
+    def write(self, published: Mapping[str, PublishedAlert]) -> None:
         """Store the published states."""
-        text = json.dumps({alert: asdict(one) for alert, one in said.items()}, ensure_ascii=False)
+        text = json.dumps({alert: asdict(one) for alert, one in published.items()}, ensure_ascii=False)
         values = {":said": attribute(text)}
         self._write("update_item", Key=_KEY, UpdateExpression="SET said = :said", ExpressionAttributeValues=values)
 

@@ -160,7 +160,7 @@ class Audit:
         return list(self.find(AuditFilter(), limit=limit).entries)
 
     def find(
-        self, wanted: AuditFilter, *, limit: int = 50, at_most: int = LOOKED_AT, after: IndexEntry | None = None
+        self, entry_filter: AuditFilter, *, limit: int = 50, at_most: int = LOOKED_AT, after: IndexEntry | None = None
     ) -> AuditPage:
         """Return the latest matching entries, newest first, reading at most ``at_most`` entries of that time.
 
@@ -175,14 +175,14 @@ class Audit:
                 limit=size,
                 newest_first=True,
                 after=place,
-                since=wanted.since or None,
-                up_to=wanted.until or (self._clock() + self._keep_ms if wanted.since else None),
+                since=entry_filter.since or None,
+                up_to=entry_filter.until or (self._clock() + self._keep_ms if entry_filter.since else None),
             )
             known = self._read([row.job_id for row in rows])
             for row in rows:
                 looked_at, place = looked_at + 1, row
                 entry = known.get(row.job_id)
-                if entry is not None and wanted.fits(entry):
+                if entry is not None and entry_filter.fits(entry):
                     found.append(entry)
                 if len(found) >= limit:
                     return AuditPage(tuple(found), looked_at, place)

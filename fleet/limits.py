@@ -54,7 +54,7 @@ class FleetLimits(Rates):
         super().__init__(client, table, clock=clock, sleep=sleep)
         self.longest_patience_ms = longest_patience_ms
         self._read_tokens = read_tokens
-        self._looked: dict[str, int] = {}
+        self._checked_at: dict[str, int] = {}
 
     @classmethod
     def of(cls, repo: HasTable) -> Self:
@@ -136,11 +136,11 @@ class FleetLimits(Rates):
         current attempt's token.
         """
         now = self._clock()
-        if 0 <= now - self._looked.get(name, -LOOK_AGAIN_MS) < LOOK_AGAIN_MS:
+        if 0 <= now - self._checked_at.get(name, -LOOK_AGAIN_MS) < LOOK_AGAIN_MS:
             return {}
-        if len(self._looked) >= KEYS_REMEMBERED:
-            self._looked.clear()
-        self._looked[name] = now
+        if len(self._checked_at) >= KEYS_REMEMBERED:
+            self._checked_at.clear()
+        self._checked_at[name] = now
         found = self._read_tokens(list(holders))
         return {job_id: token for job_id, token in holders.items() if not found.get(job_id, token)}
 

@@ -45,11 +45,11 @@ class PauseRecords(KnownPauses):
     def change(self, decide: Callable[[Pauses], Pause]) -> Pause:
         """Replace the entry of one name by what ``decide`` returns for the stored pauses; it may raise instead."""
         for _ in range(ROUNDS):
-            known = self.read()
-            made = decide(known)
-            others = [one for one in known.known if one.subject != made.subject]
-            if self._put(Pauses((*_kept(others, self._clock()), made), known.version)):
-                return made
+            stored = self.read()
+            changed = decide(stored)
+            others = [one for one in stored.known if one.subject != changed.subject]
+            if self._put(Pauses((*_kept(others, self._clock()), changed), stored.version)):
+                return changed
         raise StoreUnavailable(f"the pauses were changed {ROUNDS} times by others at the same moment; try again")
 
     def _put(self, pauses: Pauses) -> bool:

@@ -135,7 +135,7 @@ class RateWrite:
     starts: bool
 
 
-def next_step(seen: Seen, limit: RateLimit, now: int, coming: Coming) -> RateWrite | None:
+def next_step(seen: Seen, limit: RateLimit, now: int, caller: Coming) -> RateWrite | None:
     """Return what to write for the record as it was seen; ``None`` if no turn is left within the horizon.
 
     Each condition names the whole range of records for which its write is right, not only the one that was seen, so
@@ -146,18 +146,18 @@ def next_step(seen: Seen, limit: RateLimit, now: int, coming: Coming) -> RateWri
     now : int
         The current time, epoch microseconds.
     """
-    sure = _believed(seen, limit, now)
-    free = max(now, sure.spent - (limit.burst - 1) * limit.interval_us)
-    may_overtake = coming.holder or coming.late
-    if not may_overtake and max(sure.spent, sure.tat) <= now + (limit.burst - 1) * limit.interval_us:
-        return _start_in_turn(sure, limit, now)
-    unused = sure.spent + UNUSED_MS * 1000 <= now
-    if (may_overtake or unused) and free <= now + coming.patience_ms * 1000:
-        return _start(sure, limit, now, coming)
-    return _ask_later(sure, limit, now) if coming.holder else _promise(sure, limit, now, late=coming.late)
+    trusted = _without_future_times(seen, limit, now)
+    free = max(now, trusted.spent - (limit.burst - 1) * limit.interval_us)
+    may_overtake = caller.holder or caller.late
+    if not may_overtake and max(trusted.spent, trusted.tat) <= now + (limit.burst - 1) * limit.interval_us:
+        return _start_in_turn(trusted, limit, now)
+    unused = trusted.spent + UNUSED_MS * 1000 <= now
+    if (may_overtake or unused) and free <= now + caller.patience_ms * 1000:
+        return _start(trusted, limit, now, caller)
+    return _ask_later(trusted, limit, now) if caller.holder else _promise(trusted, limit, now, late=caller.late)
 
 
-def _believed(seen: Seen, limit: RateLimit, now: int) -> Seen:
+def _without_future_times(seen: Seen, limit: RateLimit, now: int) -> Seen:
     return Seen(
         spent=seen.spent if seen.spent <= _latest_spent(limit, now) else 0,
         tat=seen.tat if seen.since <= now + BELIEVED_AHEAD_MS * 1000 else 0,
@@ -173,10 +173,10 @@ def _latest_again(limit: RateLimit, now: int) -> int:
     return now + max(100 * limit.interval_us, LONGEST_AGAIN_MS * 1000)
 
 
-def _start(sure: Seen, limit: RateLimit, now: int, coming: Coming) -> RateWrite:
+def _start(trusted: Seen, limit: RateLimit, now: int, caller: Coming) -> RateWrite:
     """Start a job, ignoring the turns promised to others: only the bucket of actual starts limits it."""
     step, before = limit.interval_us, (limit.burst - 1) * limit.interval_us
-    if sure.spent < now:
+    if trusted.spent < now:
         return RateWrite(
             "SET spent = :fresh",
             "attribute_not_exists(spent) OR spent < :now OR spent > :wild",
@@ -187,16 +187,16 @@ def _start(sure: Seen, limit: RateLimit, now: int, coming: Coming) -> RateWrite:
     return RateWrite(
         "SET spent = spent + :step",
         "spent BETWEEN :now AND :latest",
-        {":step": step, ":now": now, ":latest": now + coming.patience_ms * 1000 + before},
+        {":step": step, ":now": now, ":latest": now + caller.patience_ms * 1000 + before},
         lambda after: max(now, after.spent - step - before),
         starts=True,
     )
 
 
-def _start_in_turn(sure: Seen, limit: RateLimit, now: int) -> RateWrite:
+def _start_in_turn(trusted: Seen, limit: RateLimit, now: int) -> RateWrite:
     """Start a job at once if no promised turn comes first; this moves both buckets forward."""
     step = limit.interval_us
-    if max(sure.spent, sure.tat) < now:
+    if max(trusted.spent, trusted.tat) < now:
         return RateWrite(
             "SET spent = :fresh, tat = :fresh, since = :now",
             "(attribute_not_exists(spent) OR spent < :now OR spent > :wild)"
@@ -205,7 +205,7 @@ def _start_in_turn(sure: Seen, limit: RateLimit, now: int) -> RateWrite:
             lambda _: now,
             starts=True,
         )
-    first, second = ("tat", "spent") if sure.tat >= sure.spent else ("spent", "tat")
+    first, second = ("tat", "spent") if trusted.tat >= trusted.spent else ("spent", "tat")
     return RateWrite(
         f"SET {first} = {first} + :step, {second} = {first} + :step",
         f"{first} BETWEEN :now AND :latest AND (attribute_not_exists({second}) OR {second} <= {first})",
@@ -215,16 +215,16 @@ def _start_in_turn(sure: Seen, limit: RateLimit, now: int) -> RateWrite:
     )
 
 
-def _promise(sure: Seen, limit: RateLimit, now: int, *, late: bool) -> RateWrite | None:
+def _promise(trusted: Seen, limit: RateLimit, now: int, *, late: bool) -> RateWrite | None:
     """Promise a waiting job the turn after all those already promised; ``None`` beyond the horizon."""
     step, before = limit.interval_us, (limit.burst - 1) * limit.interval_us
     if late:
         step = max(1, round(step / MORE_TURNS))
-    floor, horizon = max(now, sure.spent), now + HORIZON_MS * 1000
-    if sure.tat > horizon:
+    floor, horizon = max(now, trusted.spent), now + HORIZON_MS * 1000
+    if trusted.tat > horizon:
         return None
     values = {":floor": floor, ":ahead": _ahead(now)}
-    if sure.tat < floor:
+    if trusted.tat < floor:
         return RateWrite(
             "SET tat = :fresh, since = :now",
             "attribute_not_exists(tat) OR tat < :floor OR since > :ahead",
@@ -241,10 +241,10 @@ def _promise(sure: Seen, limit: RateLimit, now: int, *, late: bool) -> RateWrite
     )
 
 
-def _ask_later(sure: Seen, limit: RateLimit, now: int) -> RateWrite:
+def _ask_later(trusted: Seen, limit: RateLimit, now: int) -> RateWrite:
     """Promise another turn, and soon, because the job came for its turn and found no start left."""
     step, latest = limit.interval_us, _latest_again(limit, now)
-    if sure.again < now:
+    if trusted.again < now:
         return RateWrite(
             "SET again = :fresh",
             "attribute_not_exists(again) OR again < :now OR again > :latest",

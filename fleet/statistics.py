@@ -156,8 +156,8 @@ def read_tasks(table: JobTable, now: int, together: Together | None = None) -> L
     names = list(dict.fromkeys(name for entry in entries if (name := task_of(entry.job_id)) != ALL))
     kept, days = sorted(names[:MOST_TASKS]), LIST_DAYS
     keys = _keys(kept, now, days)
-    asked = [partial(table.items, keys[at : at + BATCH]) for at in range(0, len(keys), BATCH)]
-    pages = together(asked) if together is not None else [ask() for ask in asked]
+    requests = [partial(table.items, keys[at : at + BATCH]) for at in range(0, len(keys), BATCH)]
+    pages = together(requests) if together is not None else [ask() for ask in requests]
     items: dict[str, list[Item]] = {name: [] for name in kept}
     for item in (item for page in pages for item in page):
         items[task_of(item[schema.KEY]["S"])].append(item)

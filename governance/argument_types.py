@@ -56,8 +56,8 @@ def refused_types(node: ast.AST, module: Module, modules: Modules, *, typed: boo
     function = _run_of(node)
     if function is None:
         return
-    given = function.args
-    for one, has_default in () if typed else _parameters(given):
+    arguments = function.args
+    for one, has_default in () if typed else _parameters(arguments):
         for name, instead in _refused(one.annotation, module, modules):
             if not (has_default and instead == TASKS):
                 yield one.arg, name, instead
@@ -65,11 +65,13 @@ def refused_types(node: ast.AST, module: Module, modules: Modules, *, typed: boo
         yield "return", name, instead
 
 
-def _parameters(given: ast.arguments) -> Iterator[tuple[ast.arg, bool]]:
-    positional = [*given.posonlyargs, *given.args]
-    required = len(positional) - len(given.defaults)
+def _parameters(arguments: ast.arguments) -> Iterator[tuple[ast.arg, bool]]:
+    positional = [*arguments.posonlyargs, *arguments.args]
+    required = len(positional) - len(arguments.defaults)
     yield from ((one, number >= required) for number, one in enumerate(positional))
-    yield from ((one, default is not None) for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True))
+    yield from (
+        (one, default is not None) for one, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    )
 
 
 def _run_of(node: ast.AST) -> Function | None:

@@ -31,10 +31,10 @@ class Declaration:
 
     def text(self, modules: Modules) -> Text:
         """Read the given name; not exact if it is computed, empty if none is given."""
-        given = self.options.get("name")
-        if given is None or (isinstance(given, ast.Constant) and given.value is None):
+        name = self.options.get("name")
+        if name is None or (isinstance(name, ast.Constant) and name.value is None):
             return Text.of("")
-        return text_of(given, self.module, modules)
+        return text_of(name, self.module, modules)
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,12 @@ def is_task(node: ast.ClassDef, module: Module, modules: Modules, depth: int = M
 
 
 def _maker_of_call(node: ast.Call, module: Module, modules: Modules, depth: int) -> Maker | None:
-    given = _options(node)
+    options = _options(node)
     if ast.unparse(node.func).split(".")[-1] == "partial" and node.args:
         inner = maker_of(node.args[0], module, modules, depth - 1)
     else:
         inner = maker_of(node.func, module, modules, depth - 1)
-    return Maker(inner.kind, {**inner.options, **given}) if inner else None
+    return Maker(inner.kind, {**inner.options, **options}) if inner else None
 
 
 def _wrapper(dotted: str, module: Module, modules: Modules, depth: int) -> Maker | None:

@@ -57,13 +57,13 @@ def _of_queue(
         sent_before = max(job.available_at, job.dispatched_at) <= began - UNSURE_AFTER_MS
         waits = job.status is JobStatus.PENDING and job.dispatches and sent_before
         if waits and job.job_id not in seen and not hidden:
-            yield _found("no-message", job.job_id, queue, "is due and has no message", "recovery sends it again")
+            yield _finding("no-message", job.job_id, queue, "is due and has no message", "recovery sends it again")
         yield from _double_runs(job, queue)
     known = repo.table.get_many([job_id for job_id in seen if job_id and job_id not in open_jobs], consistent=True)
     for job_id in seen:
         if job_id and job_id not in open_jobs and job_id not in known:
             fix = "a worker refuses it; if there are many, check for a deleted or wrong table"
-            yield _found("no-job", job_id, queue, "has a message and no item in the table", fix)
+            yield _finding("no-job", job_id, queue, "has a message and no item in the table", fix)
         elif job_id in known:
             yield from _double_runs(known[job_id], queue)
 
@@ -72,7 +72,7 @@ def _double_runs(job: Job, queue: str) -> Iterator[Finding]:
     ended = Counter(attempt.attempt for attempt in job.history)
     claimed = [number for number, times in ended.items() if times > 1 and number]
     if claimed:
-        yield _found("double-run", job.job_id, queue, f"attempt {claimed[0]} ended twice", "a bug: report it")
+        yield _finding("double-run", job.job_id, queue, f"attempt {claimed[0]} ended twice", "a bug: report it")
 
 
 def _open_jobs(repo: JobRepo, queue: str) -> Iterator[Job]:
@@ -115,5 +115,5 @@ def job_of(body: str) -> str:
         return ""
 
 
-def _found(check: str, job_id: str, queue: str, problem: str, fix: str) -> Finding:
+def _finding(check: str, job_id: str, queue: str, problem: str, fix: str) -> Finding:
     return Finding(check, job_id, f"queue {queue}", 0, problem, fix)

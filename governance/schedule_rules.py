@@ -91,7 +91,7 @@ def duplicates(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
             # an entry replaces an earlier one of its name
             for earlier in (other for other in same[:n] if other.name != entry.name):
                 if minutes & set(_minutes(earlier, world)) or (entry.when == earlier.when and entry.when):
-                    yield _found(
+                    yield _finding(
                         "duplicates",
                         entry,
                         f"starts {entry.task!r} with the same arguments and in the same minutes as {earlier.name!r}",
@@ -130,7 +130,7 @@ def idempotency(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
     for entry in entries:
         known = entry.task_known and world.knows(entry.task)
         if world.idempotent is not None and known and entry.task not in world.idempotent:
-            yield _found(
+            yield _finding(
                 "idempotency",
                 entry,
                 f"task {entry.task!r} is not idempotent: {cause} runs one tick twice",
@@ -144,7 +144,7 @@ def orphaned_tasks(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
     for entry in entries:
         if entry.task_known and not world.knows(entry.task):
             close = get_close_matches(entry.task, world.tasks or (), n=1, cutoff=0.6)
-            yield _found(
+            yield _finding(
                 "orphaned-tasks",
                 entry,
                 f"task {entry.task!r} is not {world.registry}, so every tick fails in a worker",
@@ -159,7 +159,7 @@ def expires(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
         if entry.expires is None:
             if not (world.expires_by_default or entry.expires_given or entry.task in world.expiring):
                 best = f"{gap:g}" if gap else "the interval in seconds"
-                yield _found(
+                yield _finding(
                     "expires",
                     entry,
                     "has no expires, so all missed ticks run one after the other after an outage",
@@ -167,7 +167,7 @@ def expires(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
                     cause="entries without expires",
                 )
         elif gap is not None and entry.expires > gap:
-            yield _found(
+            yield _finding(
                 "expires",
                 entry,
                 f"expires after {entry.expires:g} s but fires every {gap:g} s, so ticks pile up",
@@ -181,7 +181,7 @@ def unconsumed_queues(entries: Sequence[Entry], world: World) -> Iterator[Findin
         queue = entry.queue or world.queue_of.get(entry.task) or world.default_queue
         if world.queues is not None and queue and queue not in world.queues:
             close = get_close_matches(queue, world.queues, n=1, cutoff=0.6)
-            yield _found(
+            yield _finding(
                 "queues",
                 entry,
                 f"goes to queue {queue!r}, which no worker listens to",
@@ -193,7 +193,7 @@ def never_firing(entries: Sequence[Entry], _: World) -> Iterator[Finding]:
     """Find crontabs that never match a day."""
     for entry in entries:
         if isinstance(entry.when, Cron) and not entry.when.ever_fires():
-            yield _found(
+            yield _finding(
                 "never-firing",
                 entry,
                 "never fires, because its day of month, month and day of week never coincide",
@@ -212,7 +212,7 @@ def daylight_saving(entries: Sequence[Entry], world: World) -> Iterator[Finding]
         for wall, what in clock_changes(zone, world.year):
             if wall.hour in entry.when.hours and entry.when.fits_day(wall.date()):
                 verb = "does not fire" if what == "skipped" else "may fire twice"
-                yield _found(
+                yield _finding(
                     "daylight-saving",
                     entry,
                     f"{verb} on {wall:%Y-%m-%d}: the hour {wall:%H}:00 is {what} in {zone}",
@@ -251,7 +251,7 @@ def _minutes(entry: Entry, world: World) -> Iterable[int]:
     return entry.minutes_of_a_week(MONDAY.replace(tzinfo=world.zone)) if known else ()
 
 
-def _found(check: str, entry: Entry, problem: str, fix: str, cause: str = "") -> Finding:
+def _finding(check: str, entry: Entry, problem: str, fix: str, cause: str = "") -> Finding:
     return Finding(check, entry.name, entry.file, entry.line, problem, fix, cause=cause)
 
 

@@ -136,15 +136,15 @@ def _specs(value: ast.expr, module: Module) -> Table:
 
 def _spec(value: ast.expr) -> ast.expr:
     """Convert a ``ScheduleSpec`` to Celery's form, in which each tick expires at the next one."""
-    given = dict(_pairs(value))
-    when = given.pop("every", None)
-    if cron := given.pop("cron", None):
+    fields = dict(_pairs(value))
+    when = fields.pop("every", None)
+    if cron := fields.pop("cron", None):
         when = ast.Call(ast.Name(CRON), [cron], [])
-    if when is None or "task" not in given:
+    if when is None or "task" not in fields:
         return value
-    expires = given.pop("expires", None) or ast.Name("until_the_next_tick")
-    options = {"expires": expires} | ({"queue": given.pop("queue")} if "queue" in given else {})
-    return _table({**given, "schedule": when, "options": _table(options)})
+    expires = fields.pop("expires", None) or ast.Name("until_the_next_tick")
+    options = {"expires": expires} | ({"queue": fields.pop("queue")} if "queue" in fields else {})
+    return _table({**fields, "schedule": when, "options": _table(options)})
 
 
 def _pairs(value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
@@ -158,12 +158,12 @@ def _pairs(value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
 
 def _periodic(call: ast.Call, module: Module) -> Row:
     """Convert ``add_periodic_task(schedule, task.s(1), name="x", expires=60)`` to a row."""
-    given = {word.arg: word.value for word in call.keywords if word.arg}
-    schedule, signature = [*call.args[:2], given.pop("schedule", None), given.pop("sig", None)][:2]
+    keywords = {word.arg: word.value for word in call.keywords if word.arg}
+    schedule, signature = [*call.args[:2], keywords.pop("schedule", None), keywords.pop("sig", None)][:2]
     if schedule is None or signature is None:
         return Row(module, call.lineno)
-    name = given.pop("name", None) or ast.Constant(ast.unparse(signature))
-    entry: dict[str, ast.expr] = {"schedule": schedule, "options": _table(given)}
+    name = keywords.pop("name", None) or ast.Constant(ast.unparse(signature))
+    entry: dict[str, ast.expr] = {"schedule": schedule, "options": _table(keywords)}
     if isinstance(signature, ast.Call) and isinstance(signature.func, ast.Attribute):
         entry |= {"args": ast.List(signature.args), "kwargs": _table(dict(_pairs(signature)))}
     return Row(module, call.lineno, name, _table(entry), signature)

@@ -179,13 +179,13 @@ def _once(declared: Iterable[Declaration]) -> Iterator[Declaration]:
 
 def _task(one: Declaration, modules: Modules) -> TaskSource:
     module, node = one.module, one.node
-    given = one.text(modules)
+    task = one.text(modules)
     derived = tuple(f"{name}.{node.name}" for name in module.names)
     body = _body(node)
     base = one.options.get("base")
-    computed = given.exact is None
+    computed = task.exact is None
     return TaskSource(
-        name=given.exact or derived[0],
+        name=task.exact or derived[0],
         function=node.name,
         file=module.file,
         line=node.lineno,
@@ -193,9 +193,9 @@ def _task(one: Declaration, modules: Modules) -> TaskSource:
         options={name: _constant(value) for name, value in one.options.items()},
         writes=tuple(writes(body, module, modules)),
         claims=claims_by_hand(body),
-        given_name=bool(given.exact) or computed,
-        other_names=() if given.exact or computed else derived[1:],
-        pattern=given.pattern if computed else "",
+        given_name=bool(task.exact) or computed,
+        other_names=() if task.exact or computed else derived[1:],
+        pattern=task.pattern if computed else "",
         bases=mro_names(base if base is not None else node, module, modules),
         wraps=tuple(_wraps(node)),
         imports_app=one.kind == "app.task" and _imports_app(module, modules),
@@ -204,8 +204,8 @@ def _task(one: Declaration, modules: Modules) -> TaskSource:
 
 
 def _is_typed(one: Declaration) -> bool:
-    given = one.options.get("validate")
-    return isinstance(given, ast.Constant) and given.value is True
+    validate = one.options.get("validate")
+    return isinstance(validate, ast.Constant) and validate.value is True
 
 
 def _body(node: ast.AST) -> list[ast.AST]:
@@ -268,16 +268,16 @@ def _queues(call: ast.Call, module: Module, modules: Modules) -> Iterator[Text]:
     if isinstance(call.func, ast.Name | ast.Attribute):
         made = modules.origin(module, ast.unparse(call.func))
         if made.split(".")[-1] == "QueueSpec" or made in ("kombu.Queue", "kombu.entity.Queue"):
-            given = [*call.args[:1], *(word.value for word in call.keywords if word.arg == "name")]
-            yield from (text_of(one, module, modules) for one in given[:1])
+            values = [*call.args[:1], *(word.value for word in call.keywords if word.arg == "name")]
+            yield from (text_of(one, module, modules) for one in values[:1])
 
 
 def _errbacks(call: ast.Call) -> Iterator[str]:
     """Yield the names of functions that are called when another task fails."""
-    given = [word.value for word in call.keywords if word.arg == "link_error"]
+    values = [word.value for word in call.keywords if word.arg == "link_error"]
     if isinstance(call.func, ast.Attribute) and call.func.attr in ("on_error", "link_error"):
-        given += call.args
-    for value in given:
+        values += call.args
+    for value in values:
         for node in ast.walk(value):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("s", "si"):
                 yield ast.unparse(node.func.value).split(".")[-1]

@@ -42,27 +42,27 @@ def writes(body: Sequence[ast.AST], module: Module, modules: Modules) -> Iterato
 def _writes(
     call: ast.Call, func: ast.Attribute, on: str, body: Sequence[ast.AST], module: Module, modules: Modules
 ) -> bool:
-    given = {word.arg: word.value for word in call.keywords}
+    keywords = {word.arg: word.value for word in call.keywords}
     match func.attr:
         case "save":
             return not call.args and _saves_other_state(func.value, body, module, modules)
         case "commit":
             return not NO_DATABASE.fullmatch(on.rsplit(".", maxsplit=1)[-1])
         case "create":
-            return ".objects" in on and not _refuses_twins(on, module, modules, given)
+            return ".objects" in on and not _refuses_twins(on, module, modules, keywords)
         case "bulk_create":
-            ignores = given.keys() & {"ignore_conflicts", "update_conflicts"}
+            ignores = keywords.keys() & {"ignore_conflicts", "update_conflicts"}
             return not ignores and not _refuses_twins(on, module, modules)
         case "update":
-            return ".objects" in on and any(_counts(value) for value in given.values())
+            return ".objects" in on and any(_counts(value) for value in keywords.values())
         case "bulk_update":
             return any(_counts_up(node) or _counts(node) for node in body)
         case name if name in ITEM_CALLS:
-            return "ConditionExpression" not in given
+            return "ConditionExpression" not in keywords
     return False
 
 
-def _refuses_twins(on: str, module: Module, modules: Modules, given: Collection[str | None] = ()) -> bool:
+def _refuses_twins(on: str, module: Module, modules: Modules, keywords: Collection[str | None] = ()) -> bool:
     """Return whether the model of ``Model.objects`` refuses a second equal row: by a constraint, or a unique field that
     is given.
     """
@@ -75,7 +75,7 @@ def _refuses_twins(on: str, module: Module, modules: Modules, given: Collection[
     return any(
         isinstance(field, ast.Assign)
         and _is_unique(field.value)
-        and any(ast.unparse(one) in given for one in field.targets)
+        and any(ast.unparse(one) in keywords for one in field.targets)
         for field in found[1].body
     )
 

@@ -31,9 +31,9 @@ class Change:
         return f"{self.name} {self.old if self.old else 'none'} -> {self.new}"
 
 
-def differences(have: Mapping[str, str], wanted: Mapping[str, str]) -> list[Change]:
-    """Return the attributes of a queue that differ, in the order of `wanted`."""
-    return [Change(name, have.get(name), new) for name, new in wanted.items() if not _same(have.get(name), new)]
+def differences(current: Mapping[str, str], desired: Mapping[str, str]) -> list[Change]:
+    """Return the attributes of a queue that differ, in the order of `desired`."""
+    return [Change(name, current.get(name), new) for name, new in desired.items() if not _same(current.get(name), new)]
 
 
 def redrive_policy(dead_letter_arn: str, max_receive_count: int) -> str:
@@ -59,17 +59,17 @@ def tls_only_policy(queue_arn: str, existing: str | None = None) -> str:
         "Condition": {"Bool": {"aws:SecureTransport": "false"}},
     }
     policy: dict[str, Any] = json.loads(existing) if existing else {"Version": "2012-10-17", "Statement": []}
-    given: list[Any] = policy["Statement"] if isinstance(policy["Statement"], list) else [policy["Statement"]]
-    others = [each for each in given if each.get("Sid") != TLS_ONLY]
+    statements: list[Any] = policy["Statement"] if isinstance(policy["Statement"], list) else [policy["Statement"]]
+    others = [each for each in statements if each.get("Sid") != TLS_ONLY]
     return _compact({**policy, "Statement": [*others, statement]})
 
 
-def _same(have: str | None, wanted: str) -> bool:
-    if have is None:
+def _same(current: str | None, desired: str) -> bool:
+    if current is None:
         return False
-    if wanted.startswith("{"):
-        return bool(_plain(have) == _plain(wanted))
-    return have.lower() == wanted.lower()
+    if desired.startswith("{"):
+        return bool(_plain(current) == _plain(desired))
+    return current.lower() == desired.lower()
 
 
 def _plain(text: str) -> Any:

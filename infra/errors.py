@@ -60,5 +60,5 @@ def explained(settings: Settings, service: str) -> Iterator[None]:
     try:
         yield
     except (ClientError, BotoCoreError) as error:
-        told = explain_aws(error, endpoint_name(settings, service))
-        raise ProvisionError(f"{told}. What was created so far is kept: run `jobclaim up` again") from error
+        explanation = explain_aws(error, endpoint_name(settings, service))
+        raise ProvisionError(f"{explanation}. What was created so far is kept: run `jobclaim up` again") from error

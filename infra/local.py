@@ -85,8 +85,8 @@ def local_aws(settings: Settings | None = None, *, port: int = 0) -> Iterator[Lo
 
 def _and_loopback(variable: str) -> str:
     """Return the hosts that need no proxy, with loopback added."""
-    given = os.environ.get(variable, "")
-    return f"{given},{HOST}" if given else HOST
+    hosts = os.environ.get(variable, "")
+    return f"{hosts},{HOST}" if hosts else HOST
 
 
 def _server(port: int) -> Any:

@@ -101,9 +101,9 @@ class LocalApp:
 
     def _wait_seconds(self, environ: Environ, request: dict[str, Any]) -> float:
         """Return how long to wait, seconds: the request's wait time, else the queue's."""
-        asked = request.get("WaitTimeSeconds")
-        if asked is not None:
-            return float(asked) if asked in range(MAX_WAIT_SECONDS + 1) else 0.0
+        requested = request.get("WaitTimeSeconds")
+        if requested is not None:
+            return float(requested) if requested in range(MAX_WAIT_SECONDS + 1) else 0.0
         name = "ReceiveMessageWaitTimeSeconds"
         question = {"QueueUrl": request.get("QueueUrl"), "AttributeNames": [name]}
         body, status, _ = _ask(self._sqs, {**environ, "HTTP_X_AMZ_TARGET": "AmazonSQS.GetQueueAttributes"}, question)
@@ -125,8 +125,8 @@ def _queue_of(request: dict[str, Any]) -> str:
 
 def _ask(app: Any, environ: Environ, request: dict[str, Any]) -> tuple[bytes, str, list[tuple[str, str]]]:
     body = json.dumps(request).encode()
-    asked = {**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
-    chunks, status, headers = run_wsgi_app(app, asked, buffered=True)
+    request_environ = {**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+    chunks, status, headers = run_wsgi_app(app, request_environ, buffered=True)
     return b"".join(chunks), status, list(headers)
 
 

@@ -129,7 +129,7 @@ def _ensure_queue(client: SQSClient, plan: QueuePlan) -> Iterator[ProvisionRow]:
     if url is None:
         url, created = _create(client, plan)
     have = _attributes(client, url)
-    changes = differences(have, _wanted(plan, have))
+    changes = differences(have, _desired(plan, have))
     refused = _apply(client, url, plan, changes)
     kept = [change for change in changes if change.name not in refused]
     if created:
@@ -142,14 +142,14 @@ def _ensure_queue(client: SQSClient, plan: QueuePlan) -> Iterator[ProvisionRow]:
         yield ProvisionRow(plan.name, plan.kind, "left", f"{name}: {reason}")
 
 
-def _wanted(plan: QueuePlan, have: dict[str, str]) -> dict[str, str]:
+def _desired(plan: QueuePlan, have: dict[str, str]) -> dict[str, str]:
     """Add attributes that depend on the existing queue: its ARN, its policy, its encryption."""
-    wanted = dict(plan.attributes)
+    attributes = dict(plan.attributes)
     if have.get("KmsMasterKeyId"):  # encrypted with the owner's own key, which excludes SQS's
-        del wanted["SqsManagedSseEnabled"]
+        del attributes["SqsManagedSseEnabled"]
     if not plan.local:
-        wanted["Policy"] = tls_only_policy(have["QueueArn"], have.get("Policy"))
-    return wanted
+        attributes["Policy"] = tls_only_policy(have["QueueArn"], have.get("Policy"))
+    return attributes
 
 
 def _find(client: SQSClient, name: str) -> str | None:

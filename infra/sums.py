@@ -65,13 +65,13 @@ def instance_drain(settings: Settings, queues: Iterable[str]) -> Sum:
     Unlike a spot interruption, this has no deadline, so it is as long as the longest job, and no job is cut short.
     """
     hard = max(settings.longest_hard_limit(queue) for queue in queues)
-    wanted = max(settings.stop_timeout_seconds, hard + DRAIN_SLACK)
+    seconds = max(settings.stop_timeout_seconds, hard + DRAIN_SLACK)
     most = LONGEST_HOOK - HOOK_RESERVE
-    if wanted > most:
+    if seconds > most:
         return Sum(most, f"a lifecycle hook waits {LONGEST_HOOK} at most: jobs of {hard} may be released")
-    if wanted == settings.stop_timeout_seconds:
-        return Sum(wanted, "stop_timeout_seconds")
-    return Sum(wanted, f"{hard} longest hard limit + {DRAIN_SLACK}")
+    if seconds == settings.stop_timeout_seconds:
+        return Sum(seconds, "stop_timeout_seconds")
+    return Sum(seconds, f"{hard} longest hard limit + {DRAIN_SLACK}")
 
 
 @dataclass(frozen=True, slots=True)

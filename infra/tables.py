@@ -130,10 +130,10 @@ def _index_key() -> list[dict[str, str]]:
 
 def _check_key(table: dict[str, Any], spec: TableSpec) -> None:
     found = _key_in_words(table["KeySchema"], table)
-    wanted = f"{spec.key} (HASH, S)"
-    if found != wanted:
+    expected = f"{spec.key} (HASH, S)"
+    if found != expected:
         raise TableMismatch(
-            f"table {spec.name!r} exists with the key {found}, but jobclaim needs {wanted}; the table was not "
+            f"table {spec.name!r} exists with the key {found}, but jobclaim needs {expected}; the table was not "
             f"changed. Name another one in {spec.setting} (JOBCLAIM_{spec.setting.upper()})"
         )
 
@@ -157,11 +157,11 @@ def _ensure_index(client: DynamoDBClient, spec: TableSpec, wait_seconds: float, 
 
     table, index = _await(look, wait_seconds, f"index {spec.index!r} of table {spec.name!r} was not ACTIVE")
     found = _key_in_words(index["KeySchema"], table)
-    wanted = f"{schema.INDEX_HASH} (HASH, S) + {schema.INDEX_RANGE} (RANGE, N)"
-    if found != wanted:
+    expected = f"{schema.INDEX_HASH} (HASH, S) + {schema.INDEX_RANGE} (RANGE, N)"
+    if found != expected:
         raise TableMismatch(
-            f"index {spec.index!r} of table {spec.name!r} has the key {found}, but jobclaim needs {wanted}; the index "
-            f"was not changed. Delete it and run `jobclaim up` again, or name another table in {spec.setting}"
+            f"index {spec.index!r} of table {spec.name!r} has the key {found}, but jobclaim needs {expected}; the "
+            f"index was not changed. Delete it and run `jobclaim up` again, or name another table in {spec.setting}"
         )
     projection = index["Projection"].get("ProjectionType")
     if projection != "KEYS_ONLY":
@@ -203,9 +203,9 @@ def _add_index(client: DynamoDBClient, spec: TableSpec, table: dict[str, Any]) -
 def _ensure_expiry(client: DynamoDBClient, spec: TableSpec) -> ProvisionRow:
     if _expires_as_wanted(client, spec):
         return ProvisionRow(spec.name, "expiry", "unchanged", spec.ttl)
-    wanted = {"Enabled": True, "AttributeName": spec.ttl}
+    desired = {"Enabled": True, "AttributeName": spec.ttl}
     try:
-        client.update_time_to_live(TableName=spec.name, TimeToLiveSpecification=wanted)  # type: ignore[arg-type]
+        client.update_time_to_live(TableName=spec.name, TimeToLiveSpecification=desired)  # type: ignore[arg-type]
     except client.exceptions.ClientError:
         if _expires_as_wanted(client, spec):  # another process was first
             return ProvisionRow(spec.name, "expiry", "unchanged", spec.ttl)

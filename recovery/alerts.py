@@ -104,20 +104,20 @@ def firing(facts: Facts, settings: Settings) -> dict[str, str]:
 
 
 def without_flapping(
-    said: Mapping[str, PublishedAlert], fires: Mapping[str, str], now: int, settings: Settings
+    published: Mapping[str, PublishedAlert], fires: Mapping[str, str], now: int, settings: Settings
 ) -> tuple[dict[str, PublishedAlert], list[AlertMessage]]:
     """Return the notifications to send, and the state to store once they are sent."""
     after: dict[str, PublishedAlert] = {}
     messages: list[AlertMessage] = []
     for alert, text in fires.items():
-        before = said.get(alert)
+        before = published.get(alert)
         since = before.since if before else now
         after[alert] = PublishedAlert(since=since, fired_at=now, said_at=before.said_at if before else 0, text=text)
         if before is None or not before.said_at:
             messages.append(AlertMessage(alert=alert, state="raised", text=text, since=since))
         elif now - before.said_at >= settings.alert_repeat_seconds * 1000:
             messages.append(AlertMessage(alert=alert, state="continues", text=text, since=since))
-    for alert, before in said.items():
+    for alert, before in published.items():
         if alert in fires:
             continue
         after[alert] = before
@@ -126,11 +126,11 @@ def without_flapping(
     return after, messages
 
 
-def believed(said: Mapping[str, PublishedAlert], now: int) -> dict[str, PublishedAlert]:
+def without_future_times(published: Mapping[str, PublishedAlert], now: int) -> dict[str, PublishedAlert]:
     """Replace times that a clock that was ahead has written: the alert would neither be repeated nor be cleared."""
     return {
         alert: replace(one, since=min(one.since, now), fired_at=min(one.fired_at, now), said_at=min(one.said_at, now))
-        for alert, one in said.items()
+        for alert, one in published.items()
     }
 
 
@@ -151,21 +151,23 @@ def evaluate(repo: JobRepo, *, publish: Callable[[AlertMessage], None] | None = 
 
 def _evaluate(repo: JobRepo, publish: Callable[[AlertMessage], None]) -> list[AlertMessage]:
     now, record = repo.clock(), PublishedAlerts.of(repo)
-    evaluated_at, said = record.read()
+    evaluated_at, published = record.read()
     ago = now - evaluated_at
     if -BELIEVED_AHEAD_MS <= ago < repo.settings.alert_interval_seconds * 1000 or not record.take(evaluated_at, now):
         return []
     facts = gather(repo, silent_ms=max(0, ago) if evaluated_at else 0)
-    after, messages = without_flapping(believed(said, now), firing(facts, repo.settings), now, repo.settings)
+    after, messages = without_flapping(
+        without_future_times(published, now), firing(facts, repo.settings), now, repo.settings
+    )
     for message in messages:
-        if not _say(message, publish):
+        if not _publish(message, publish):
             continue  # the stored state still lacks it, so the next evaluation sends it again
         if message.state == "cleared":
             del after[message.alert]
         else:
             one = after[message.alert]
             after[message.alert] = PublishedAlert(since=one.since, fired_at=one.fired_at, said_at=now, text=one.text)
-    if after != said:
+    if after != published:
         record.write(after)
     return messages
 
@@ -197,7 +199,7 @@ def _late(repo: JobRepo, queue: str) -> int:
     return now - oldest
 
 
-def _say(message: AlertMessage, publish: Callable[[AlertMessage], None]) -> bool:
+def _publish(message: AlertMessage, publish: Callable[[AlertMessage], None]) -> bool:
     if message.state == "cleared":
         log.info("alert.cleared", alert=message.alert, why=message.text, since=message.since)
     else:

@@ -114,17 +114,17 @@ class Cancels:
         self._sleep = sleep
         self._timer = timer
 
-    def ending(self, wanted: OpenJobs) -> OpenJobs:
+    def ending(self, selection: OpenJobs) -> OpenJobs:
         """Return the selection with a fixed end: a cancellation that is repeated with it selects the same jobs."""
         now = self._repo.clock()
-        return replace(wanted, submitted_before=min(wanted.submitted_before or now, now))
+        return replace(selection, submitted_before=min(selection.submitted_before or now, now))
 
-    def preview(self, wanted: OpenJobs, *, at_most: int = COUNTED) -> Preview:
+    def preview(self, selection: OpenJobs, *, at_most: int = COUNTED) -> Preview:
         """Count the jobs that match, among as many open jobs as ``at_most``. Raises `StoreUnavailable`."""
         groups: Counter[tuple[str, str, str]] = Counter()
         sample: list[str] = []
         looked_at = 0
-        for page in self._pages(self.ending(wanted)):
+        for page in self._pages(self.ending(selection)):
             for job in page:
                 groups[job.task, job.queue, str(job.status)] += 1
                 if len(sample) < SAMPLE:
@@ -134,14 +134,14 @@ class Cancels:
                 return Preview(groups.total(), False, groups, tuple(sample))
         return Preview(groups.total(), True, groups, tuple(sample))
 
-    def find(self, wanted: OpenJobs) -> Iterator[Job]:
+    def find(self, selection: OpenJobs) -> Iterator[Job]:
         """Return the jobs that match, a page at a time, each partition in the order of the jobs' due times."""
-        for page in self._pages(self.ending(wanted)):
+        for page in self._pages(self.ending(selection)):
             yield from page
 
     def act(
         self,
-        wanted: OpenJobs,
+        selection: OpenJobs,
         *,
         by: str = "",
         reason: str = "",
@@ -173,13 +173,13 @@ class Cancels:
         StoreUnavailable
             Cancellations before that stay, and a repetition continues with the rest.
         """
-        made, records = report or CancelReport(), FleetRecords.of(self._repo)
+        report_, records = report or CancelReport(), FleetRecords.of(self._repo)
         stored = cancelled_by(by, reason) if by else reason or BY_A_PERSON
-        with recorded(self._repo, "cancel", made, what=wanted.what, why=reason, by=by):
+        with recorded(self._repo, "cancel", report_, what=selection.what, why=reason, by=by):
             act_on_each(
-                ((job.job_id, job) for job in self.find(wanted)),
-                lambda _, job: self._one(job, wanted, stored, records, made),
-                made,
+                ((job.job_id, job) for job in self.find(selection)),
+                lambda _, job: self._cancel(job, selection, stored, records, report_),
+                report_,
                 limit=limit,
                 rate=rate,
                 sleep=self._sleep,
@@ -187,9 +187,9 @@ class Cancels:
                 progress=progress,
                 on_done=on_done,
             )
-        return made
+        return report_
 
-    def _one(self, job: Job, wanted: OpenJobs, reason: str, records: FleetRecords, report: CancelReport) -> None:
+    def _cancel(self, job: Job, selection: OpenJobs, reason: str, records: FleetRecords, report: CancelReport) -> None:
         try:
             answer = cancel(
                 self._repo,
@@ -198,7 +198,7 @@ class Cancels:
                 records=records,
                 send=self._send,
                 read=job,
-                only=wanted.states,
+                only=selection.states,
             )
         except StoreUnavailable:
             raise
@@ -208,27 +208,27 @@ class Cancels:
         report.done += 1
         report.requested += answer is Answer.REQUESTED
 
-    def _pages(self, wanted: OpenJobs) -> Iterator[list[Job]]:
+    def _pages(self, selection: OpenJobs) -> Iterator[list[Job]]:
         """Yield the matching jobs, a page at a time, up to the entry that is each partition's last at the start: jobs
         created meanwhile cannot prolong the walk.
         """
         repo, now = self._repo, self._repo.clock()
-        queues = list(wanted.queues or repo.settings.queue_names)
+        queues = list(selection.queues or repo.settings.queue_names)
         keys = state_keys(JobStatus.PENDING, queues, repo.table.shards)
         ends = {key: repo.table.entries(key, limit=1, newest_first=True) for key in keys}
         for key, last in ends.items():
             for entries in pages(repo.table, key, last[0].at) if last else ():
                 found = repo.table.get_many([entry.job_id for entry in entries])
                 jobs = [job for entry in entries if (job := found.get(entry.job_id)) is not None]
-                yield [job for job in jobs if self._fits(job, wanted, now)]
+                yield [job for job in jobs if self._fits(job, selection, now)]
 
     @staticmethod
-    def _fits(job: Job, wanted: OpenJobs, now: int) -> bool:
+    def _fits(job: Job, selection: OpenJobs, now: int) -> bool:
         return (
-            job.status in wanted.states
-            and job.created_at <= wanted.submitted_before
+            job.status in selection.states
+            and job.created_at <= selection.submitted_before
             and not lifecycle.is_gone(job, now)
-            and wanted.fits(job)
+            and selection.fits(job)
         )
 
 

@@ -212,12 +212,12 @@ class JobHandler:
         from jobclaim.workers.messages.links import announcement
 
         try:
-            told = announcement(self._repo, job)
+            notification = announcement(self._repo, job)
         except JobError as error:
             log.error("links.not_sent", reason=str(error), **job.log_context())
             return
-        if told is not None:
-            self._send(told)
+        if notification is not None:
+            self._send(notification)
 
     def _send(self, job: Job) -> bool:
         sent = self._messages.may_send() and self._messages.send(job, delay_seconds(job, self._repo.clock()))

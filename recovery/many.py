@@ -63,7 +63,7 @@ def recorded(repo: JobRepo, verb: str, report: ActReport, *, what: str, why: str
 
 
 def act_on_each(
-    meant: Iterable[tuple[str, T]],
+    selected: Iterable[tuple[str, T]],
     act: Callable[[str, T], None],
     report: R,
     *,
@@ -88,7 +88,7 @@ def act_on_each(
         Called with the id of each job as soon as it was acted on.
     """
     started = timer()
-    for job_id, job in meant:
+    for job_id, job in selected:
         if limit is not None and report.matched >= limit:
             report.limited = True
             return

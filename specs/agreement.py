@@ -30,7 +30,7 @@ class Agreement:
     text: str
 
 
-def compare(workers: Mapping[str, str], own: str, *, asker: str) -> Agreement:
+def compare(workers: Mapping[str, str], own: str, *, caller: str) -> Agreement:
     """Compare the digests of live workers with each other and with that of the process that asks.
 
     Parameters
@@ -39,20 +39,20 @@ def compare(workers: Mapping[str, str], own: str, *, asker: str) -> Agreement:
         Digest by worker id; empty if the record has none.
     own : str
         Digest of the process that asks.
-    asker : str
+    caller : str
         Name of that process: ``this command``, ``the dashboard``.
     """
-    told: dict[str, list[str]] = {}
+    workers_by_digest: dict[str, list[str]] = {}
     for worker, digest in sorted(workers.items()):
-        told.setdefault(digest, []).append(worker)
-    unknown = told.pop("", [])
-    known = sorted(told.items(), key=lambda row: (-len(row[1]), row[0]))
+        workers_by_digest.setdefault(digest, []).append(worker)
+    unknown = workers_by_digest.pop("", [])
+    known = sorted(workers_by_digest.items(), key=lambda row: (-len(row[1]), row[0]))
     parts = [f"{_workers(names)} {'has' if len(names) == 1 else 'have'} digest {digest}" for digest, names in known]
     if known:
-        parts.append(f"{asker} has {own}")
+        parts.append(f"{caller} has {own}")
     if unknown:
         parts.append(f"not known for {_workers(unknown)}: records of an older release have no digest")
-    return Agreement(bool(set(told) - {own}), "; ".join(parts))
+    return Agreement(bool(set(workers_by_digest) - {own}), "; ".join(parts))
 
 
 def _workers(names: list[str]) -> str:

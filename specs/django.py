@@ -32,7 +32,7 @@ def table_of_django(fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
     DjangoTableError
         It is not a dictionary, or a name in it is unknown or given twice; the message names its place.
     """
-    table = _given()
+    table = _declared()
     kinds = {name: field.annotation for name, field in fields.items()}
     try:
         return _by_field(table, kinds, TABLE) if table else {}
@@ -40,7 +40,7 @@ def table_of_django(fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
         raise DjangoTableError(f"{error} (Django's settings {os.environ.get(DJANGO, '')})") from error
 
 
-def _given() -> Any:
+def _declared() -> Any:
     if not _is_django():
         return {}
     try:

@@ -45,7 +45,7 @@ def refuse_unknown_variables(environment: Mapping[str, str], fields: Collection[
             raise ValueError(f"variable {name} is not read, because {PREFIX}{field.upper()} has no fields; remove it")
 
 
-def refuse_misplaced(given: Collection[str]) -> None:
+def refuse_misplaced(names: Collection[str]) -> None:
     """Refuse an entry of ``.env`` or of a configuration file that is only valid as an environment variable.
 
     Raises
@@ -54,7 +54,7 @@ def refuse_misplaced(given: Collection[str]) -> None:
         The message names the variable.
     """
     for name in (CONFIG, APP):
-        if name.removeprefix(PREFIX).lower() in given:
+        if name.removeprefix(PREFIX).lower() in names:
             raise ValueError(
                 f"{name} is read from the environment only; set it there, not in .env or a configuration file"
             )

@@ -19,10 +19,10 @@ def zone_of(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # OSError if the name is that of a directory
         known = {zone.lower(): zone for zone in available_timezones()}
-        meant = did_you_mean(name.lower(), known)
+        suggestion = did_you_mean(name.lower(), known)
         for lower, zone in known.items():
-            meant = meant.replace(repr(lower), repr(zone))
+            suggestion = suggestion.replace(repr(lower), repr(zone))
         raise ValueError(
-            f"timezone={name!r} is not an IANA time zone{meant}; write one as in 'Europe/Berlin', or leave it out "
+            f"timezone={name!r} is not an IANA time zone{suggestion}; write one as in 'Europe/Berlin', or leave it out "
             "for UTC"
         ) from None

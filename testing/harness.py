@@ -116,10 +116,10 @@ class Harness:
     def use(self, **changes: Any) -> None:
         """Change settings for the rest of the test: limits, a bucket, retention."""
         changed = Settings(**{**self.app.jobclaim.settings.model_dump(exclude_unset=True), **changes})
-        made = RecordingRepo(self.repo.table.client(), settings=changed, clock=self.clock, sleep=lambda _: None)
-        made.submitted = self.repo.submitted
-        self.repo = made
-        handle_of(self.app).use(changed, made)
+        repo = RecordingRepo(self.repo.table.client(), settings=changed, clock=self.clock, sleep=lambda _: None)
+        repo.submitted = self.repo.submitted
+        self.repo = repo
+        handle_of(self.app).use(changed, repo)
 
     # --- time
     def clock(self) -> int:

@@ -64,9 +64,9 @@ def _decided(status: QueueStatus, processes: int, busy: int) -> tuple[int, str]:
         return (1, "jobs wait and no worker listens: start one") if status.waiting else (0, "no worker listens")
     use = busy / processes
     if status.sla_burn > 1 and use >= BUSY:
-        wanted = math.ceil(processes * min(status.sla_burn, MOST))
+        target = math.ceil(processes * min(status.sla_burn, MOST))
         return (
-            wanted,
+            target,
             f"the oldest job waits {status.sla_burn:g} times the SLA, and {use:.0%} of the processes are busy",
         )
     if status.sla_burn > 1:

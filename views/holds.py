@@ -46,8 +46,8 @@ def held_in_words(held: str | None) -> str:
 def hold_in_words(release: Release, *, advice: bool = False) -> str:
     """Describe a release with its reason and, if requested, what to do about it."""
     title, then = WORDS.get(release.held, RELEASED)
-    said = f"{title}: {release.reason}" if release.reason else title
-    return f"{said}. {then}".rstrip() if advice else said
+    text = f"{title}: {release.reason}" if release.reason else title
+    return f"{text}. {then}".rstrip() if advice else text
 
 
 def release_record(release: Release | None) -> dict[str, Any] | None:

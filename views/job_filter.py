@@ -111,15 +111,15 @@ def _errors(job: Job) -> str:
 
 def known_kind(kind: str | None) -> str | None:
     """Return a kind of failure in its canonical spelling. Raises `InvalidInput`, with the closest, if unknown."""
-    return _known(kind, FailureKind.__members__.keys(), "kind of failure")
+    return _known_word(kind, FailureKind.__members__.keys(), "kind of failure")
 
 
 def known_dead_state(state: str | None) -> str | None:
     """Return a dead state in its canonical spelling. Raises `InvalidInput`, with the closest, if unknown."""
-    return _known(state, DeadState.__members__.keys(), "dead state")
+    return _known_word(state, DeadState.__members__.keys(), "dead state")
 
 
-def _known(word: str | None, words: Iterable[str], what: str) -> str | None:
+def _known_word(word: str | None, words: Iterable[str], what: str) -> str | None:
     known = list(words)
     if word is None or word.upper() in known:
         return word and word.upper()
@@ -129,11 +129,11 @@ def _known(word: str | None, words: Iterable[str], what: str) -> str | None:
 
 
 def filtered_page(
-    repo: JobRepo, status: str, wanted: JobFilter, *, now: int, queue: str | None, limit: int, cursor: str | None
+    repo: JobRepo, status: str, job_filter: JobFilter, *, now: int, queue: str | None, limit: int, cursor: str | None
 ) -> Page:
     """Return the next matching jobs of the at most 2,000 that are read; the cursor never skips a job."""
-    where = None if wanted.is_empty else lambda job: wanted.fits(job, now)
-    return repo.list_jobs(status, queue=queue, limit=limit, cursor=cursor, where=where, since=wanted.earliest(now))
+    where = None if job_filter.is_empty else lambda job: job_filter.fits(job, now)
+    return repo.list_jobs(status, queue=queue, limit=limit, cursor=cursor, where=where, since=job_filter.earliest(now))
 
 
 def looked_through(count: int, span: tuple[int, int] | None, statuses: Iterable[str]) -> str:

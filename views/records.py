@@ -200,12 +200,14 @@ def remark_on(row: Mapping[str, Any], now: int) -> str:
         return waits_in_words(row["waits_for"], row["waits_since_ms"], row["waits_until_ms"], now)
     if row["status"] == "PENDING":
         due, held = row["available_at_ms"], row["released"]
-        said = f"due {relative(due, now)}" if due > now else f"waiting for {span(now - due)}"
-        return f"{held_in_words(held['held'])}, {said}" if held else said
+        due_text = f"due {relative(due, now)}" if due > now else f"waiting for {span(now - due)}"
+        return f"{held_in_words(held['held'])}, {due_text}" if held else due_text
     if row["status"] == "PROCESSING":
-        if (told := row["progress"]) and told["attempt"] == row["attempt"] and told["done"] is not None:
+        if (progress := row["progress"]) and progress["attempt"] == row["attempt"] and progress["done"] is not None:
             done = (
-                f"{told['share']:.0%} of {number(told['total'])}" if told["share"] is not None else number(told["done"])
+                f"{progress['share']:.0%} of {number(progress['total'])}"
+                if progress["share"] is not None
+                else number(progress["done"])
             )
             return f"{done} done"
         left = row["lease_expires_at_ms"] - now

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def task_record(task: TaskRuns, now: int) -> dict[str, Any]:
     """Build the JSON record of a task's last 24 hours, and of what is unusual about its last runs."""
-    says = [one.text for one in unusual(task, now)]
-    return {"task": task.task, **figures_record(task.last_day(now)), "unusual": says}
+    unusual_texts = [one.text for one in unusual(task, now)]
+    return {"task": task.task, **figures_record(task.last_day(now)), "unusual": unusual_texts}
 
 
 def step_record(at: int, figures: Figures) -> dict[str, Any]:

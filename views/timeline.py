@@ -88,18 +88,18 @@ def _why_failed(job: Job, now: int) -> str:
         return f"Recovery starts it again {relative(job.retry_at, now)} ({clock_time(job.retry_at)})."
     if job.dead_state in (DeadState.RESOLVED, DeadState.ABANDONED):
         return f"Nothing: it is {job.dead_state}."
-    again = f"`jobclaim retry {job.job_id}` starts it again"
-    return f"Awaits action: {again}, `jobclaim dead resolve` or `jobclaim dead abandon` closes it."
+    command = f"`jobclaim retry {job.job_id}` starts it again"
+    return f"Awaits action: {command}, `jobclaim dead resolve` or `jobclaim dead abandon` closes it."
 
 
 def _why_pending(job: Job, now: int, settings: Settings, live: Sequence[WorkerRecord] | None) -> str:
     if (wait := job.waiting) is not None and wait.until > now:
-        said = waits_in_words(wait.name, wait.since, wait.until, now)
+        reason = waits_in_words(wait.name, wait.since, wait.until, now)
         then = "" if wait.name.startswith(SLEEP) else f" `jobclaim resume {job.job_id} {wait.name}` starts it again."
-        return f"{said[0].upper()}{said[1:]}; no worker is held.{then}"
+        return f"{reason[0].upper()}{reason[1:]}; no worker is held.{then}"
     if (held := releases.current(job)) is not None:
-        said = hold_in_words(held, advice=True)
-        return f"{said[0].upper()}{said[1:]} {_when_pending(job, now, settings, live)}"
+        reason = hold_in_words(held, advice=True)
+        return f"{reason[0].upper()}{reason[1:]} {_when_pending(job, now, settings, live)}"
     return _when_pending(job, now, settings, live)
 
 
@@ -112,14 +112,14 @@ def _when_pending(job: Job, now: int, settings: Settings, live: Sequence[WorkerR
         return f"{waited}: its queue {job.queue!r} is not in the settings, so its message cannot be sent."
     if live is not None and (lacking := _lacking(job.queue, live)):
         return f"{waited}: {lacking}."
-    again = max(job.available_at, job.dispatched_at) + round(
+    redispatched_at = max(job.available_at, job.dispatched_at) + round(
         settings.redispatch_delay(job.queue, max(1, job.dispatches)) * 1000
     )
     sent = f"{waited}: {job.dispatches} message{'' if job.dispatches == 1 else 's'} sent"
-    if again > now:
+    if redispatched_at > now:
         return (
             f"{sent}, and a worker of queue {job.queue!r} will claim it; otherwise recovery sends another one "
-            f"{relative(again, now)}."
+            f"{relative(redispatched_at, now)}."
         )
     return f"{sent}, and another one is due: check that a worker listens to queue {job.queue!r} and that recovery runs."
 
@@ -153,8 +153,8 @@ def _ended_attempt(attempt: Attempt) -> Iterator[TimelineEntry]:
 
 
 def _now(job: Job) -> Iterator[TimelineEntry]:
-    told = {attempt.attempt for attempt in job.history}
-    if job.attempt and job.attempt not in told:
+    ended = {attempt.attempt for attempt in job.history}
+    if job.attempt and job.attempt not in ended:
         yield TimelineEntry(
             job.claimed_at, f"attempt {job.attempt} claimed", _claim(job.worker_id, job.lease_expires_at)
         )

@@ -75,11 +75,11 @@ def failing(recent: Figures, week: Figures, since: str) -> str:
 
 def slow(recent: Figures, week: Figures, since: str) -> str:
     """Describe unusual durations; empty if they are usual."""
-    for share, says, fewest in ((0.5, "half of", FEWEST_RECENT), (0.95, "5 % of", FEWEST_FOR_P95)):
+    for share, part, fewest in ((0.5, "half of", FEWEST_RECENT), (0.95, "5 % of", FEWEST_FOR_P95)):
         took, usual = recent.duration(share), week.duration(share)
         counted = min(sum(recent.durations.values()), sum(week.durations.values()))
         if took is None or usual is None or counted < fewest:
             continue
         if took >= FACTOR * usual and took - usual >= LEAST_RISE_MS:
-            return f"{says} its runs take more than {span(took)} {since}; {span(usual)} over the week before"
+            return f"{part} its runs take more than {span(took)} {since}; {span(usual)} over the week before"
     return ""

@@ -114,22 +114,22 @@ def by_filter(session: Session, options: dict[str, Any], verb: str = "cancel") -
 
     recorded_elsewhere()  # the cancellation writes its own audit entry
     cancels, out, report = Cancels(session.repo), Output(options["output"]), CancelReport()
-    wanted = cancels.ending(_selection(session, options))
-    _show(found := cancels.preview(wanted), options["limit"])
+    selection = cancels.ending(_selection(session, options))
+    _show(found := cancels.preview(selection), options["limit"])
     if options["dry_run"]:
         if out.is_ids:
-            for _, job in zip(range(options["limit"] or found.count), cancels.find(wanted), strict=False):
+            for _, job in zip(range(options["limit"] or found.count), cancels.find(selection), strict=False):
                 out.id(job.job_id)
             return ExitCode.OK
-        return _report(CancelReport(matched=found.count), wanted, out, verb, dry_run=True)
+        return _report(CancelReport(matched=found.count), selection, out, verb, dry_run=True)
     if found.complete and not found.count:
-        return _report(report, wanted, out, verb)
+        return _report(report, selection, out, verb)
     if not options["yes"]:
         click.confirm("Cancel them?", abort=True, err=True)
     try:
-        with acting(session.repo, verb, what=wanted.what, why=options["reason"]):
+        with acting(session.repo, verb, what=selection.what, why=options["reason"]):
             cancels.act(
-                wanted,
+                selection,
                 reason=options["reason"],
                 limit=options["limit"],
                 rate=options["rate"],
@@ -138,10 +138,10 @@ def by_filter(session: Session, options: dict[str, Any], verb: str = "cancel") -
                 report=report,
             )
     except KeyboardInterrupt:
-        _report(report, wanted, out, verb)
-        remark(f"Interrupted; what is cancelled stays so. Continue with: {_again(options, wanted)}")
+        _report(report, selection, out, verb)
+        remark(f"Interrupted; what is cancelled stays so. Continue with: {_continue_command(options, selection)}")
         return ExitCode.INTERRUPTED
-    return _report(report, wanted, out, verb)
+    return _report(report, selection, out, verb)
 
 
 def _selection(session: Session, options: dict[str, Any]) -> OpenJobs:
@@ -155,7 +155,7 @@ def _selection(session: Session, options: dict[str, Any]) -> OpenJobs:
         session.settings.queue(queue)
     since = now - options["since"] if options["since"] is not None else 0
     after = max(since, options["submitted_after"] or 0)
-    # the resolved time, because `_again` prints it for the command that continues this one
+    # the resolved time, because `_continue_command` prints it for the command that continues this one
     options["submitted_after"] = after
     fits = JobFilter(
         task=options["task"] or None,
@@ -185,7 +185,7 @@ def _show(found: Preview, limit: int | None) -> None:
         remark(f"  such as {', '.join(found.sample)}")
 
 
-def _report(report: CancelReport, wanted: OpenJobs, out: Output, verb: str, *, dry_run: bool = False) -> int:
+def _report(report: CancelReport, selection: OpenJobs, out: Output, verb: str, *, dry_run: bool = False) -> int:
     from jobclaim.cli.bulk import exit_code
     from jobclaim.views.humane import iso
 
@@ -196,11 +196,11 @@ def _report(report: CancelReport, wanted: OpenJobs, out: Output, verb: str, *, d
         "done": report.done,
         "requested": report.requested,
         "limited": report.limited,
-        "submitted_before": iso(wanted.submitted_before),
+        "submitted_before": iso(selection.submitted_before),
         "refused": [{"job_id": job_id, "reason": reason} for job_id, reason in report.refused],
     }
-    asked = f", {report.requested} of them requested from their workers" if report.requested else ""
-    words = "nothing was changed" if dry_run else f"{report.done} of {report.matched} done{asked}"
+    requested = f", {report.requested} of them requested from their workers" if report.requested else ""
+    words = "nothing was changed" if dry_run else f"{report.done} of {report.matched} done{requested}"
     if not out.is_ids:
         out.fact(record, f"{verb}: {words}")
     for job_id, reason in report.refused:
@@ -208,7 +208,7 @@ def _report(report: CancelReport, wanted: OpenJobs, out: Output, verb: str, *, d
     return exit_code(report.done, [ExitCode.ERROR] * len(report.refused))
 
 
-def _again(options: dict[str, Any], wanted: OpenJobs) -> str:
+def _continue_command(options: dict[str, Any], selection: OpenJobs) -> str:
     """Return the command that continues with the remaining jobs: the same selection, with the same end."""
     from jobclaim.views.humane import iso
 
@@ -219,7 +219,7 @@ def _again(options: dict[str, Any], wanted: OpenJobs) -> str:
             words += [option] if one is True else [option, f"{one}"]
     for option, at in (
         ("--submitted-after", options["submitted_after"]),
-        ("--submitted-before", wanted.submitted_before),
+        ("--submitted-before", selection.submitted_before),
     ):
         words += [option, str(iso(at))] if at else []
     return shlex.join(words)

@@ -56,7 +56,7 @@ def _serve(session: Session, host: str, port: int, operator: bool) -> None:
     from jobclaim.cli.processes import signals_as_interrupt
     from jobclaim.fleet.person import whoami
 
-    def tell(url: str) -> None:
+    def announce(url: str) -> None:
         acting = "actions are allowed" if operator else "read only; --operator allows actions"
         who = "with sign-in" if session.settings.dashboard_users or session.settings.dashboard_alb else acting
         remark(f"The dashboard is at {url} ({who}). Ctrl-C ends it.")
@@ -69,7 +69,7 @@ def _serve(session: Session, host: str, port: int, operator: bool) -> None:
                 port=port,
                 operator=operator,
                 user=whoami(),
-                ready=tell,
+                ready=announce,
                 app=lambda: session.app_with_tasks,
             )
     except (RefusedToServe, CannotListen) as error:

@@ -93,13 +93,13 @@ def command(
     if queue is not None:
         session.settings.queue(queue)
     try:
-        wanted = JobFilter.of(**criteria, job_id=id_pattern, submitted_after=since, submitted_before=until)
+        job_filter = JobFilter.of(**criteria, job_id=id_pattern, submitted_after=since, submitted_before=until)
     except InvalidInput as error:
         raise click.BadParameter(str(error), param_hint="--kind") from None
     states, out = _states(status), Output(output)
     repeat(
         watch,
-        lambda: _show(session, states, queue, wanted, limit, cursor, payload, out),
+        lambda: _show(session, states, queue, job_filter, limit, cursor, payload, out),
         clear=out.format == "table",
     )
 
@@ -108,7 +108,7 @@ def _show(
     session: Session,
     states: tuple[str, ...],
     queue: str | None,
-    wanted: JobFilter,
+    job_filter: JobFilter,
     limit: int,
     cursor: str | None,
     payload: bool,
@@ -119,19 +119,21 @@ def _show(
     from jobclaim.views.records import job_record
 
     repo, now = session.repo, session.now()
-    pages = [filtered_page(repo, state, wanted, now=now, queue=queue, limit=limit, cursor=cursor) for state in states]
+    pages = [
+        filtered_page(repo, state, job_filter, now=now, queue=queue, limit=limit, cursor=cursor) for state in states
+    ]
     cursors = {state: page.cursor for state, page in zip(states, pages, strict=True) if page.cursor}
     looked_at = {state: page.looked_at for state, page in zip(states, pages, strict=True)}
     unreadable = [job_id for page in pages for job_id in page.unreadable]
     out.many(
         [job_record(job, payload=payload) for page in pages for job in page.jobs],
         columns(now, payload=payload),
-        empty=f"No job is {' or '.join(states)}{f' in queue {queue!r}' if queue else ''}{wanted.words()}.",
+        empty=f"No job is {' or '.join(states)}{f' in queue {queue!r}' if queue else ''}{job_filter.words()}.",
         extra={"cursors": cursors, "looked_at": looked_at} | ({"unreadable": unreadable} if unreadable else {}),
     )
     if out.format != "json":
         for state, page in zip(states, pages, strict=True):
-            looked = "" if wanted.is_empty else f"{looked_through(page.looked_at, page.span, [state])}."
+            looked = "" if job_filter.is_empty else f"{looked_through(page.looked_at, page.span, [state])}."
             more = f"More {state} jobs: --status {state} --cursor {page.cursor}" if page.cursor else ""
             if looked or more:
                 remark(f"{looked} {more}".strip())

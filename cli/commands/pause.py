@@ -63,9 +63,9 @@ def _pause(kind: str, text: str) -> None:
         end = end_of(until, duration, now)
         if not unknown:
             check_known(session, subject)
-        made = pause(session.repo, subject, by=by or whoami(), reason=reason, until=end)
-        words = pause_in_words(made, now)
-        Output(output).fact(pause_record(made, now), words[0].upper() + words[1:])
+        pause_ = pause(session.repo, subject, by=by or whoami(), reason=reason, until=end)
+        words = pause_in_words(pause_, now)
+        Output(output).fact(pause_record(pause_, now), words[0].upper() + words[1:])
         remark(f"The fleet honors it within {session.settings.heartbeat_seconds:g} s; `jobclaim unpause` ends it.")
 
 

@@ -33,10 +33,10 @@ def command(session: Session, dry_run: bool, limit: int | None, rate: float, out
     """
     from jobclaim.jobs.repo.pruning import prune
 
-    done = prune(session.repo, limit=limit, dry_run=dry_run, per_second=rate)
-    left = "" if done.complete else "; --limit left more"
+    pruned = prune(session.repo, limit=limit, dry_run=dry_run, per_second=rate)
+    left = "" if pruned.complete else "; --limit left more"
     Output(output).one(
-        {**asdict(done), "dry_run": dry_run},
-        lambda console: console.print(f"{done.seen} past their retention, {done.deleted} deleted{left}."),
+        {**asdict(pruned), "dry_run": dry_run},
+        lambda console: console.print(f"{pruned.seen} past their retention, {pruned.deleted} deleted{left}."),
     )
-    click.get_current_context().exit(ExitCode.OK if done.complete else ExitCode.PARTIAL)
+    click.get_current_context().exit(ExitCode.OK if pruned.complete else ExitCode.PARTIAL)

@@ -39,9 +39,9 @@ def command(session: Session, /, queue: str, **options: Any) -> None:
 
     Exits with 5 when only some jobs could be cancelled, and with 130 when it was interrupted.
     """
-    given: dict[str, Any] = {"task": "", "worker_id": "", "id_pattern": "", "since": None, "submitted_after": None}
-    given |= {"submitted_before": None, "states": ("PENDING",), "everything": False, "queue": queue}
-    code = by_filter(session, {**given, **options}, verb="purge")
+    criteria: dict[str, Any] = {"task": "", "worker_id": "", "id_pattern": "", "since": None, "submitted_after": None}
+    criteria |= {"submitted_before": None, "states": ("PENDING",), "everything": False, "queue": queue}
+    code = by_filter(session, {**criteria, **options}, verb="purge")
     if not options["dry_run"]:
         remark(f"Messages of queue {queue} stay in SQS until workers drop them; `jobclaim queues` counts them.")
     click.get_current_context().exit(code)

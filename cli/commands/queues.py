@@ -79,8 +79,8 @@ def _messages(row: Any) -> str:
 
 def _jobs(row: Any) -> str:
     counts = ((row["waiting"], "waiting"), (row["running"], "running"), (row["later"], "later"))
-    told = ", ".join(f"{count}{'+' * row['more']} {name}" for count, name in counts if count)
-    return told or "none open"
+    counts_text = ", ".join(f"{count}{'+' * row['more']} {name}" for count, name in counts if count)
+    return counts_text or "none open"
 
 
 def _burn_style(row: Any) -> str:

@@ -62,38 +62,38 @@ def command(
         return
     if resolve or key or reason:
         raise click.UsageError("--resolve, --key and --reason can only be used with --edit or --payload")
-    _again(session, job_ids, Output(output), clear_steps=clear_steps)
+    _retry_all(session, job_ids, Output(output), clear_steps=clear_steps)
 
 
-def _again(session: Session, job_ids: tuple[str, ...], out: Output, *, clear_steps: bool) -> None:
+def _retry_all(session: Session, job_ids: tuple[str, ...], out: Output, *, clear_steps: bool) -> None:
     from jobclaim.cli.bulk import for_each
     from jobclaim.fleet.acting import acting
     from jobclaim.workers.submission.dispatch import publish_if_due
 
-    def again(job_id: str) -> Job:
+    def retry_job(job_id: str) -> Job:
         job = session.repo.retry_job(job_id, clear_steps=clear_steps)
         publish_if_due(session.app, job)
         return job
 
     with acting(session.repo, "retry", what=" ".join(job_ids), why="--clear-steps" if clear_steps else ""):
-        for_each(job_ids, again, clock=session.repo.clock, out=out)
+        for_each(job_ids, retry_job, clock=session.repo.clock, out=out)
 
 
 def _with_payload(
-    session: Session, job_id: str, given: str | None, key: str | None, reason: str, out: Output, *, resolve: bool
+    session: Session, job_id: str, payload_text: str | None, key: str | None, reason: str, out: Output, *, resolve: bool
 ) -> None:
     """Submit the new job. If it is refused, an edited payload is opened in the editor again, so that the edit is not
     lost.
     """
     from jobclaim.jobs import InvalidInput
 
-    text = _edited(session.repo.get_job(job_id)) if given is None else _read(given)
+    text = _edited(session.repo.get_job(job_id)) if payload_text is None else _read(payload_text)
     while True:
         try:
             job = _submit(session, job_id, _parsed(text), key, reason, resolve=resolve)
             break
         except InvalidInput as error:
-            if given is not None:
+            if payload_text is not None:
                 raise
             remark(f"error: {error}")
             click.confirm("Edit it again?", default=True, abort=True, err=True)
@@ -107,14 +107,14 @@ def _submit(session: Session, job_id: str, payload: Any, key: str | None, reason
     from jobclaim.workers.submission.editing import retry_edited
 
     with acting(session.repo, "retry", what=f"{job_id} with another payload", why=reason):
-        made = retry_edited(session.app_with_tasks, session.repo, job_id, payload, key=key)
-        if resolve and made.job.created and (refused := resolve_edited(session.repo, job_id, made.job)):
+        resubmitted = retry_edited(session.app_with_tasks, session.repo, job_id, payload, key=key)
+        if resolve and resubmitted.job.created and (refused := resolve_edited(session.repo, job_id, resubmitted.job)):
             remark(f"Not resolved: {job_id}: {refused}")
-    if not made.job.created:
-        remark(f"Job {made.job.job_id} already exists for these arguments; nothing was submitted.")
-    if not made.checked:
-        remark(f"The code of task {made.job.task!r} is not importable here: its arguments were not checked.")
-    return made.job
+    if not resubmitted.job.created:
+        remark(f"Job {resubmitted.job.job_id} already exists for these arguments; nothing was submitted.")
+    if not resubmitted.checked:
+        remark(f"The code of task {resubmitted.job.task!r} is not importable here: its arguments were not checked.")
+    return resubmitted.job
 
 
 def _edited(old: Job) -> str:
@@ -129,15 +129,15 @@ def _edited(old: Job) -> str:
     return after
 
 
-def _read(given: str) -> str:
-    if given == "-":
+def _read(text: str) -> str:
+    if text == "-":
         return sys.stdin.read()
-    if not given.startswith("@"):
-        return given
+    if not text.startswith("@"):
+        return text
     try:
-        return Path(given[1:]).read_text()
+        return Path(text[1:]).read_text()
     except OSError as error:
-        raise click.BadParameter(f"{given[1:]!r} cannot be read: {error.strerror}", param_hint="--payload") from None
+        raise click.BadParameter(f"{text[1:]!r} cannot be read: {error.strerror}", param_hint="--payload") from None
 
 
 def _parsed(text: str) -> Any:

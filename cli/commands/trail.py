@@ -45,8 +45,8 @@ def command(
     from jobclaim.fleet.audit import LOOKED_AT, Audit, AuditFilter
     from jobclaim.views.records import audit_record
 
-    wanted = AuditFilter(who=who, verb=verb, what=what, since=since or 0, until=until or 0)
-    found = Audit.of(session.repo).find(wanted, limit=limit)
+    audit_filter = AuditFilter(who=who, verb=verb, what=what, since=since or 0, until=until or 0)
+    found = Audit.of(session.repo).find(audit_filter, limit=limit)
     Output(output, id_field="what").many(
         [audit_record(entry) for entry in found.entries],
         AUDIT_COLUMNS,

@@ -58,14 +58,14 @@ def _remarks(living: list[dict[str, Any]], own: str) -> None:
     versions = sorted({row["version"] for row in living})
     if len(versions) > 1:
         remark(f"Several versions run at once: {', '.join(versions)}. That is normal only during a deployment.")
-    settings = compare({row["worker_id"]: row["digest"] or "" for row in living}, own, asker="this command")
+    settings = compare({row["worker_id"]: row["digest"] or "" for row in living}, own, caller="this command")
     if settings.differs:
         remark(f"Settings differ: {settings.text}. To correct it, {REMEDY}.")
 
 
 def _jobs(row: Any) -> str:
-    told = [f"{job['job_id']} {job['task']} for {span(job['running_ms'])}" for job in row["jobs"] if "task" in job]
-    return "\n".join([f"{len(row['jobs'])} of {row['concurrency']}", *told])
+    lines = [f"{job['job_id']} {job['task']} for {span(job['running_ms'])}" for job in row["jobs"] if "task" in job]
+    return "\n".join([f"{len(row['jobs'])} of {row['concurrency']}", *lines])
 
 
 COLUMNS = [

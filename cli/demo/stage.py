@@ -121,10 +121,10 @@ def stage(directory: Path) -> Iterator[Stage]:
         aws = stack.enter_context(local_aws(Settings()))
         stack.enter_context(_isolated(ENVIRONMENT | aws.environment(), directory))
         provision(aws.settings)
-        made = Stage(directory, aws, aws.settings, _app(aws.settings), resolve_queue_urls(aws.settings))
-        stack.callback(made.end)
-        stack.callback(made.app.jobclaim.flush)  # before `made.end`, while its tables still exist
-        yield made
+        prepared = Stage(directory, aws, aws.settings, _app(aws.settings), resolve_queue_urls(aws.settings))
+        stack.callback(prepared.end)
+        stack.callback(prepared.app.jobclaim.flush)  # before `prepared.end`, while its tables still exist
+        yield prepared
 
 
 def _app(settings: Settings) -> Any:

@@ -181,8 +181,8 @@ class Story:
         messages: list[dict[str, Any]] = []
 
         def enough() -> bool:
-            wanted = min(10, number - len(messages))
-            answer = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=wanted, WaitTimeSeconds=1)
+            missing = min(10, number - len(messages))
+            answer = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=missing, WaitTimeSeconds=1)
             messages.extend(answer.get("Messages", []))
             return len(messages) >= number
 
@@ -210,9 +210,9 @@ class Story:
             urls[name + DEAD_LETTER_SUFFIX] = self._sqs.get_queue_url(QueueName=dead)["QueueUrl"]
         return messages_in(self._sqs, urls)
 
-    def _until(self, what: str, happened: Callable[[], bool]) -> None:
+    def _until(self, what: str, predicate: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not happened():
+        while not predicate():
             died = [child for child in self.stage.dead_children() if child is not self.killed]
             if died:
                 raise Stuck(f"{died[0].name} ended with {died[0].exit_status()} before {what}; its log says why")

@@ -73,10 +73,10 @@ class Held:
 
 def attempts(job: Job, now: int) -> list[Held]:
     """Return the attempts of a job, the first one first."""
-    told = [_ended(attempt) for attempt in job.history]
-    if job.attempt and job.claimed_at and all(one.number != job.attempt for one in told):
-        told.append(_current(job, now))
-    return sorted(told, key=lambda one: (one.number, one.ended_at or now))
+    found = [_ended(attempt) for attempt in job.history]
+    if job.attempt and job.claimed_at and all(one.number != job.attempt for one in found):
+        found.append(_current(job, now))
+    return sorted(found, key=lambda one: (one.number, one.ended_at or now))
 
 
 def _ended(attempt: Attempt) -> Held:

@@ -39,9 +39,9 @@ class AuditQuery:
     cursor: str = ""
 
     @classmethod
-    def of(cls, asked: Mapping[str, Any]) -> Self:
+    def of(cls, params: Mapping[str, Any]) -> Self:
         """Read the query parameters. Raises `InvalidInput` for one that is too long."""
-        found = {name: str(asked.get(name) or "").strip() for name in ("who", "verb", "what", "since", "cursor")}
+        found = {name: str(params.get(name) or "").strip() for name in ("who", "verb", "what", "since", "cursor")}
         for name, value in found.items():
             if len(value) > (LONGEST * 4 if name == "cursor" else LONGEST):
                 raise InvalidInput(f"{name} has {len(value)} characters; at most {LONGEST} are allowed")
@@ -54,8 +54,8 @@ class AuditQuery:
     @property
     def command(self) -> str:
         """Return the command that shows the same in a terminal, quoted for its shell."""
-        given = (word for name, value in self.parameters().items() if value for word in (f"--{name}", value))
-        return shlex.join(["jobclaim", "trail", *given])
+        words = (word for name, value in self.parameters().items() if value for word in (f"--{name}", value))
+        return shlex.join(["jobclaim", "trail", *words])
 
     def filter(self, now: int) -> AuditFilter:
         """Return the filter. Raises `InvalidInput` if ``since`` is not a duration."""

@@ -57,9 +57,9 @@ class CancelQuery:
     reason: str = ""
 
     @classmethod
-    def of(cls, asked: QueryParams, settings: Settings, now: int) -> Self:
+    def of(cls, params: QueryParams, settings: Settings, now: int) -> Self:
         """Read a URL. Raises `InvalidInput`."""
-        kept = [(name, value) for name, value in asked.multi_items() if name not in OWN]
+        kept = [(name, value) for name, value in params.multi_items() if name not in OWN]
         query = JobQuery.of(QueryParams(kept), settings)
         if not is_possible(query):
             raise InvalidInput(
@@ -71,9 +71,9 @@ class CancelQuery:
         query = replace(query, since="", after=iso(fits.submitted_after or 0) or "", before=iso(until) or "")
         return cls(
             query=replace(query, limit=MOST_PER_PAGE, cursor=""),
-            most=int(number(asked.get("most", ""), "most", 1_000, least=1, most=MOST_AT_ONCE)),
-            rate=number(asked.get("rate", ""), "rate", 50.0, least=0.01, most=FASTEST),
-            reason=checks_reason(asked.get("reason", "")),
+            most=int(number(params.get("most", ""), "most", 1_000, least=1, most=MOST_AT_ONCE)),
+            rate=number(params.get("rate", ""), "rate", 50.0, least=0.01, most=FASTEST),
+            reason=checks_reason(params.get("reason", "")),
         )
 
     @classmethod
@@ -91,7 +91,7 @@ class CancelQuery:
         own = {"most": self.most, "rate": f"{self.rate:g}", "reason": self.reason}
         return {**replace(self.query, limit=PER_PAGE).parameters(), **own}
 
-    def wanted(self, now: int) -> OpenJobs:
+    def selection(self, now: int) -> OpenJobs:
         """Return the selection for `jobclaim.recovery.cancels`."""
         fits = self.query.filter(now)
         kept = replace(self.query, limit=PER_PAGE, order="").parameters() | {"status": self.query.status}

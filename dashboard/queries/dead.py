@@ -55,17 +55,17 @@ class DeadQuery:
     cursor: str = ""
 
     @classmethod
-    def of(cls, asked: QueryParams | dict[str, str]) -> Self:
+    def of(cls, params: QueryParams | dict[str, str]) -> Self:
         """Read a URL or a form. Raises `InvalidInput`."""
-        texts = {name: asked.get(name, "").strip()[:300] for name in TEXTS}
-        state = known_dead_state(asked.get("state", "").strip() or None) or "WAITING"
+        texts = {name: params.get(name, "").strip()[:300] for name in TEXTS}
+        state = known_dead_state(params.get("state", "").strip() or None) or "WAITING"
         if state not in STATES:
             raise InvalidInput(f"state={state!r} is not a state of dead letters; use one of {', '.join(STATES)}")
         return cls(
             state=DeadState(state),
-            kind=known_kind(asked.get("kind", "").strip() or None) or "",
-            until=int(number(asked.get("until", ""), "until", 0, most=10**14)),
-            cursor=asked.get("cursor", ""),
+            kind=known_kind(params.get("kind", "").strip() or None) or "",
+            until=int(number(params.get("until", ""), "until", 0, most=10**14)),
+            cursor=params.get("cursor", ""),
             **texts,
         )
 
@@ -123,12 +123,12 @@ class Act:
     reason: str = ""
 
     @classmethod
-    def of(cls, asked: QueryParams | dict[str, str]) -> Self:
+    def of(cls, params: QueryParams | dict[str, str]) -> Self:
         """Read a URL or a form. Raises `InvalidInput`."""
-        verb = asked.get("verb", "")
+        verb = params.get("verb", "")
         if verb not in VERBS:
             raise InvalidInput(f"verb={verb[:40]!r} is not a verb; use one of {', '.join(VERBS)}")
-        query = DeadQuery.of(asked)
+        query = DeadQuery.of(params)
         if query.state not in OPEN and verb != "retry":
             raise InvalidInput(f"dead letters that are {query.state} can only be retried; use verb=retry")
         if not (query.kind or any(getattr(query, name) for name in TEXTS)):
@@ -139,9 +139,9 @@ class Act:
         return cls(
             verb=cast("Verb", verb),
             query=query,
-            limit=int(number(asked.get("limit", ""), "limit", 1_000, least=1, most=MOST_AT_ONCE)),
-            rate=number(asked.get("rate", ""), "rate", 10.0, least=0.01, most=FASTEST),
-            reason=checks_reason(asked.get("reason", "")),
+            limit=int(number(params.get("limit", ""), "limit", 1_000, least=1, most=MOST_AT_ONCE)),
+            rate=number(params.get("rate", ""), "rate", 10.0, least=0.01, most=FASTEST),
+            reason=checks_reason(params.get("reason", "")),
         )
 
     def cli(self) -> str:
@@ -178,10 +178,10 @@ def read(services: Services, query: DeadQuery, meter: Meter) -> Groups:
     InvalidInput, StoreUnavailable
     """
     now, settings = services.clock(), services.settings
-    wanted = query.filter(now)
+    selection = query.filter(now)
 
     def keep(job: Job) -> bool:
-        return not lifecycle.is_gone(job, now) and wanted.fits(job)
+        return not lifecycle.is_gone(job, now) and selection.fits(job)
 
     found = find(services, _walk(query, keep, settings.index_shards), meter)
     rows = [group_record(group) for group in grouped(map(services.shown, found.jobs))]

@@ -81,7 +81,7 @@ def read(services: Services) -> Fleet:
 
 def differing(living: Sequence[WorkerRecord], settings: Settings) -> str:
     """Describe which workers' settings differ from each other or from the dashboard's; empty if none do."""
-    found = compare({one.worker_id: one.digest for one in living}, settings.digest, asker="the dashboard")
+    found = compare({one.worker_id: one.digest for one in living}, settings.digest, caller="the dashboard")
     return found.text if found.differs else ""
 
 
@@ -100,8 +100,8 @@ def _read(services: Services) -> Fleet:
 def of_items(items: list[Item], now: int, *, more: bool = False) -> Fleet:
     """Sort the table's items by kind; items of an unknown kind are skipped."""
     keyed = {str(item[schema.FLEET_KEY]["S"]): item for item in items}
-    evaluated_at, said = published_in(keyed.get(alerts.KEY, {}))
-    alerted = [Alert(name, one.text, one.since) for name, one in said.items()]
+    evaluated_at, published = published_in(keyed.get(alerts.KEY, {}))
+    alerted = [Alert(name, one.text, one.since) for name, one in published.items()]
     return Fleet(
         workers=tuple(workers_in(items)),
         breakers=tuple(_each(keyed, breaker.PREFIX, partial(state_in, now=now))),

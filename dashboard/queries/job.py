@@ -48,7 +48,7 @@ class Action:
 
     verb: str
     label: str
-    says: str
+    description: str
     cli: str
     why_not: str = ""
     danger: bool = False
@@ -194,12 +194,12 @@ def actions(job: Job) -> list[Action]:
         Action(
             verb=verb,
             label=verb.capitalize(),
-            says=says,
+            description=description,
             cli=shlex.join(["jobclaim", *command.split(), job.job_id]),
             why_not=why_not[verb],
             danger=verb in ("cancel", "abandon"),
         )
-        for verb, (command, says) in ACTIONS.items()
+        for verb, (command, description) in ACTIONS.items()
     ]
 
 
@@ -212,18 +212,18 @@ ACTIONS: Final = {
 """By verb: the equivalent command, and an explanation."""
 
 
-def notice(asked: str, job: Job, seen: JobView) -> Notice | None:
+def notice(action: str, job: Job, seen: JobView) -> Notice | None:
     """Return the result of a requested action, derived from the job; ``None`` for an unknown verb."""
-    if asked == "cancel":
+    if action == "cancel":
         return _of_cancel(job, seen)
-    if asked == "retry":
+    if action == "retry":
         return _of_retry(job)
-    if asked in SUBMITTED:
-        return Notice("done" if asked != "existing" else "refused", SUBMITTED[asked])
-    if asked == "resume":
+    if action in SUBMITTED:
+        return Notice("done" if action != "existing" else "refused", SUBMITTED[action])
+    if action == "resume":
         return Notice("requested", "Resumed: its body continues with the payload.")
-    if asked in SETTLED:
-        if job.dead_state == SETTLED[asked]:
+    if action in SETTLED:
+        if job.dead_state == SETTLED[action]:
             return Notice("done", f"Done: it is {job.dead_state}.")
         return Notice("refused", f"Not done: it is {job.status} {job.dead_state}.".replace(" .", "."))
     return None

@@ -79,15 +79,15 @@ class JobQuery:
     cursor: str = ""
 
     @classmethod
-    def of(cls, asked: QueryParams, settings: Settings) -> Self:
+    def of(cls, params: QueryParams, settings: Settings) -> Self:
         """Read a URL's parameters. Raises `InvalidInput`, which names the valid names and values."""
-        refuse_unknown_names(asked, (field.name for field in fields(cls)))
-        texts = {name: asked.get(name, "").strip() for name in (*TEXTS, "since", "after", "before", "cursor")}
+        refuse_unknown_names(params, (field.name for field in fields(cls)))
+        texts = {name: params.get(name, "").strip() for name in (*TEXTS, "since", "after", "before", "cursor")}
         for name in TEXTS:
             if len(texts[name]) > LONGEST:
                 raise InvalidInput(f"{name} has {len(texts[name])} characters; at most {LONGEST} are allowed")
-        known = tuple(dict.fromkeys(_status(word) for word in asked.getlist("status") if word.strip()))
-        queues = tuple(dict.fromkeys(name for name in asked.getlist("queue") if name))
+        known = tuple(dict.fromkeys(_status(word) for word in params.getlist("status") if word.strip()))
+        queues = tuple(dict.fromkeys(name for name in params.getlist("queue") if name))
         for name in queues:
             if name not in settings.queue_names:
                 raise InvalidInput(
@@ -96,11 +96,11 @@ class JobQuery:
         return cls(
             status=known or OPEN,
             queue=queues,
-            tag=checks.tags(name.strip() for name in asked.getlist("tag") if name.strip()),
-            kind=known_kind(asked.get("kind", "").strip() or None) or "",
-            state=known_dead_state(asked.get("state", "").strip() or None) or "",
-            order=_order(asked.get("order", "")),
-            limit=_limit(asked.get("limit", "")),
+            tag=checks.tags(name.strip() for name in params.getlist("tag") if name.strip()),
+            kind=known_kind(params.get("kind", "").strip() or None) or "",
+            state=known_dead_state(params.get("state", "").strip() or None) or "",
+            order=_order(params.get("order", "")),
+            limit=_limit(params.get("limit", "")),
             **texts,
         )
 
@@ -186,7 +186,7 @@ def budget(settings: Settings) -> Budget:
 def read(services: Services, query: JobQuery, meter: Meter) -> JobList:
     """Read one page. Raises `InvalidInput`, `StoreUnavailable`."""
     settings, now = services.settings, services.clock()
-    wanted, notes = query.filter(now), []
+    job_filter, notes = query.filter(now), []
     listed = [status for status in query.status if status is not JobStatus.COMPLETED or settings.index_completed]
     if len(listed) < len(query.status):
         notes.append(
@@ -195,24 +195,24 @@ def read(services: Services, query: JobQuery, meter: Meter) -> JobList:
         )
     if not listed:
         return JobList([], Found(()), notes)
-    shown = services.shown if wanted.argument or wanted.error else None
-    found = find(services, _walk(query, listed, wanted, settings, now, shown), meter)
+    shown = services.shown if job_filter.argument or job_filter.error else None
+    found = find(services, _walk(query, listed, job_filter, settings, now, shown), meter)
     rows = [record(services, job, now) for job in found.jobs]
     return JobList(rows, found, notes)
 
 
 def record(services: Services, job: Job, now: int) -> dict[str, Any]:
     """Build the record of a job as pages and the API show it, with a remark on its state."""
-    made = job_record(services.shown(job), payload=True)
+    fields = job_record(services.shown(job), payload=True)
     if not services.settings.dashboard_arguments:
-        made["payload"] = redacted(job.payload)
-    return {**made, "remark": remark_on(made, now)}
+        fields["payload"] = redacted(job.payload)
+    return {**fields, "remark": remark_on(fields, now)}
 
 
 def _walk(
     query: JobQuery,
     listed: Sequence[JobStatus],
-    wanted: JobFilter,
+    job_filter: JobFilter,
     settings: Settings,
     now: int,
     shown: Callable[[Job], Job] | None,
@@ -229,11 +229,11 @@ def _walk(
             job.status in listed
             and (not query.queue or job.queue in query.queue)
             and not lifecycle.is_gone(job, now)
-            and wanted.fits(shown(job) if shown else job, now)
+            and job_filter.fits(shown(job) if shown else job, now)
         )
 
     # closed jobs are indexed by their end: one that ended before `submitted_after` was submitted before it, too
-    since = wanted.submitted_after if closed else None
+    since = job_filter.submitted_after if closed else None
     return Walk(
         partitions=list(partitions),
         scope=f"{' '.join(map(str, listed))} in {' '.join(queues)}, newest first: {query.newest_first}",

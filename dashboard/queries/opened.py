@@ -81,13 +81,13 @@ def look(services: Services, meter: Meter, queues: Sequence[str], choose: Choose
 def read(services: Services, meter: Meter, job_ids: Sequence[str]) -> dict[str, Job]:
     """Read items in batches that fit the budget at their largest; items that do not fit are left out."""
     found: dict[str, Job] = {}
-    wanted = list(dict.fromkeys(job_ids))
-    while wanted and meter.room():
+    unread_ids = list(dict.fromkeys(job_ids))
+    while unread_ids and meter.room():
         count = min(BATCH, int((meter.budget.read_units - meter.read_units) // HEAVIEST))
         if count < 1:
             break
-        found |= services.repo.table.get_many(wanted[:count])
-        wanted = wanted[count:]
+        found |= services.repo.table.get_many(unread_ids[:count])
+        unread_ids = unread_ids[count:]
     return found
 
 

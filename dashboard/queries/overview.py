@@ -42,7 +42,7 @@ class Figure:
 
     label: str
     value: str
-    says: str
+    description: str
     tone: str = "idle"
     page: str
     query: dict[str, str]
@@ -137,7 +137,7 @@ def _failures(lately: Lately, settings: Settings) -> list[Figure]:
         Figure(
             label="Failed",
             value=str(failed),
-            says=f"in {span(lately.ended.length_ms)}, and not started again by recovery",
+            description=f"in {span(lately.ended.length_ms)}, and not started again by recovery",
             tone="bad" if failed else "ok",
             page="jobs",
             query={"status": "FAILED"},
@@ -145,7 +145,7 @@ def _failures(lately: Lately, settings: Settings) -> list[Figure]:
         Figure(
             label="Wait for a person",
             value=f"{lately.waiting}{'+' * lately.waiting_more}",
-            says=f"dead letters; {lately.scheduled}{'+' * lately.scheduled_more} more start again by themselves",
+            description=f"dead letters; {lately.scheduled}{'+' * lately.scheduled_more} more start again by themselves",
             tone="bad" if lately.waiting > settings.alert_waiting else "warn" if lately.waiting else "ok",
             page="dead",
             query={},
@@ -160,7 +160,7 @@ def _fleet(known: Fleet, now: int, settings: Settings) -> list[Figure]:
         Figure(
             label="Running",
             value=str(sum(len(one.jobs) for one in alive)),
-            says=f"of {sum(one.concurrency for one in alive)} that the fleet can run at once",
+            description=f"of {sum(one.concurrency for one in alive)} that the fleet can run at once",
             tone="ok" if alive else "warn",
             page="jobs",
             query={"status": "PROCESSING"},
@@ -168,7 +168,7 @@ def _fleet(known: Fleet, now: int, settings: Settings) -> list[Figure]:
         Figure(
             label="Workers",
             value=str(len(alive)),
-            says=f"alive; {dead} dead" if dead else "alive",
+            description=f"alive; {dead} dead" if dead else "alive",
             tone="bad" if dead or not alive else "ok",
             page="workers",
             query={},
@@ -182,7 +182,7 @@ def _longest_wait(seen: QueuesView) -> Figure:
     return Figure(
         label="Longest wait",
         value=f"{burn:.0%}" if burn < 10 else f"{burn:.0f} x",
-        says=f"of its SLA, in queue {worst.name}: {span(worst.oldest_ms)}" if worst and burn else "of its SLA",
+        description=f"of its SLA, in queue {worst.name}: {span(worst.oldest_ms)}" if worst and burn else "of its SLA",
         tone="bad" if burn > 1 else "warn" if burn > queues.AT_RISK else "ok",
         page="queues",
         query={},
@@ -197,7 +197,7 @@ def _completed(lately: Lately, settings: Settings) -> list[Figure]:
         Figure(
             label="Completed",
             value=f"{rate:.1f}" if rate < 10 else f"{rate:.0f}",
-            says=f"a minute; {count} in {span(lately.ended.length_ms)}",
+            description=f"a minute; {count} in {span(lately.ended.length_ms)}",
             tone="ok",
             page="jobs",
             query={"status": "COMPLETED"},

@@ -171,7 +171,9 @@ def view(
         more=jobs.more,
         oldest=oldest,
         oldest_ms=oldest_ms,
-        burn=charts.meter(share, says=f"{spec.name}: the oldest waits {span(oldest_ms)} of {spec.sla_seconds:g} s"),
+        burn=charts.meter(
+            share, description=f"{spec.name}: the oldest waits {span(oldest_ms)} of {spec.sla_seconds:g} s"
+        ),
         workers=len(listening),
         slots=sum(worker.concurrency for worker in listening),
         state=state,

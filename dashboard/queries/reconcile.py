@@ -139,7 +139,7 @@ def judge(job: Job, seen: Fleet, empty: frozenset[str], settings: Settings, now:
     ended = Counter(attempt.attempt for attempt in job.history if attempt.claimed_at)
     for attempt, times in ended.items():
         if times > 1:
-            yield _found(
+            yield _finding(
                 "double-run", job, f"attempt {attempt} ended {times} times", "a bug: please report it with this job"
             )
     if job.status is JobStatus.PROCESSING:
@@ -153,7 +153,7 @@ def _of_running(job: Job, seen: Fleet, settings: Settings, now: int) -> Iterator
     living = seen.alive(now, settings.worker_dead_after_seconds)
     if over > SETTLES_MS and job.claim_token not in {token for one in living for token in one.claims or ()}:
         fix = "the next recovery pass handles it; check that recovery runs, or run jobclaim recover"
-        yield _found("lease-over", job, f"runs, but its lease ended {span(over)} ago", fix)
+        yield _finding("lease-over", job, f"runs, but its lease ended {span(over)} ago", fix)
         return
     if not job.worker_id or now - job.claimed_at < SETTLES_MS:
         return
@@ -161,10 +161,10 @@ def _of_running(job: Job, seen: Fleet, settings: Settings, now: int) -> Iterator
     worker = workers.get(job.worker_id)
     if worker is None:
         fix = "recovery handles it within about a minute; if it stays, check that recovery runs"
-        yield _found("worker-gone", job, f"runs in {job.worker_id}, which is lost or deregistered", fix)
+        yield _finding("worker-gone", job, f"runs in {job.worker_id}, which is lost or deregistered", fix)
     elif job.job_id not in worker.jobs and worker.seen_at > job.claimed_at + SETTLES_MS:
         fix = "its outcome may not have been recorded; recovery handles it when its lease has ended"
-        yield _found("not-run", job, f"is claimed by {job.worker_id}, whose heartbeat does not name it", fix)
+        yield _finding("not-run", job, f"is claimed by {job.worker_id}, whose heartbeat does not name it", fix)
 
 
 def _of_waiting(job: Job, empty: frozenset[str], settings: Settings, now: int) -> Iterator[Finding]:
@@ -174,10 +174,10 @@ def _of_waiting(job: Job, empty: frozenset[str], settings: Settings, now: int) -
     patience = round(settings.redispatch_delay(job.queue, max(1, job.dispatches)) * 1000)
     if not job.dispatches and now - job.available_at > patience:
         fix = "recovery sends it; check that recovery runs, or run jobclaim recover"
-        yield _found("not-sent", job, f"is due for {span(now - job.available_at)} and has no message", fix)
+        yield _finding("not-sent", job, f"is due for {span(now - job.available_at)} and has no message", fix)
     elif job.dispatches and job.queue in empty and now - sent_at > SETTLES_MS:
         fix = f"its message was lost; recovery sends another one {span(max(0, sent_at + patience - now))} from now"
-        yield _found("no-message", job, f"is due for {span(now - job.available_at)}, and its queue is empty", fix)
+        yield _finding("no-message", job, f"is due for {span(now - job.available_at)}, and its queue is empty", fix)
 
 
 def _balance(queue: queues.QueueView) -> Balance:
@@ -208,5 +208,5 @@ def depth_words(queue: queues.QueueView) -> str:
     return ""
 
 
-def _found(check: str, job: Job, problem: str, fix: str) -> Finding:
+def _finding(check: str, job: Job, problem: str, fix: str) -> Finding:
     return Finding(check, job.job_id, f"queue {job.queue}", 0, problem, fix)

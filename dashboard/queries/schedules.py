@@ -218,12 +218,12 @@ def words(entry: Entry) -> str:
         (cron.weekdays, 0, 6),
     )
     zone = "" if entry.zone in (None, UTC) or str(entry.zone) == "UTC" else f" ({entry.zone})"
-    return " ".join(_field(given, first, last) for given, first, last in fields) + zone
+    return " ".join(_field(values, first, last) for values, first, last in fields) + zone
 
 
-def _field(given: frozenset[int], first: int, last: int) -> str:
+def _field(values: frozenset[int], first: int, last: int) -> str:
     """Write a field of a crontab in its short form: ``*``, ``*/15``, ``1-5``, ``0,30``."""
-    numbers = sorted(given)
+    numbers = sorted(values)
     if len(numbers) == last - first + 1:
         return "*"
     if len(numbers) > 2:

@@ -209,9 +209,9 @@ def find(services: Services, walk: Walk, meter: Meter) -> Found:
 
 def _batch_size(walk: Walk, looked_at: int, kept: int, meter: Meter) -> int:
     """Return how many items to read next, from the share of items that matched so far."""
-    wanted = walk.limit - kept
-    likely = wanted * looked_at // max(1, kept) if looked_at else wanted
-    return max(0, min(BATCH, _affordable(meter), walk.looked_at - looked_at, max(wanted, likely)))
+    missing = walk.limit - kept
+    likely = missing * looked_at // max(1, kept) if looked_at else missing
+    return max(0, min(BATCH, _affordable(meter), walk.looked_at - looked_at, max(missing, likely)))
 
 
 def _affordable(meter: Meter) -> int:

@@ -32,7 +32,7 @@ class RunningJob:
         ``None`` if it was not read, or does not exist.
     ran : Meter, optional
         Its run time as a share of its lease.
-    asked : str
+    requested : str
         ``cancel`` if its worker has a cancel request that it has not read yet.
     """
 
@@ -40,7 +40,7 @@ class RunningJob:
     job: Job | None
     ran_ms: int
     ran: charts.Meter | None
-    asked: str
+    requested: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ class WorkerView:
         """Return the meter of slots in use; using all of them is not a problem."""
         share = len(self.running) / max(1, self.concurrency)
         words = f"{len(self.running)} of {self.concurrency} slots"
-        return charts.meter(min(share, 1.0), says=words, warn=1.0)
+        return charts.meter(min(share, 1.0), description=words, warn=1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +111,8 @@ def _read(services: Services, meter: Meter) -> WorkersView:
     seen, now = fleet.read(services), services.clock()
     after = services.settings.worker_dead_after_seconds
     shown = sorted(seen.workers, key=lambda one: (not one.is_lost(now, after), one.started_at))[:SHOWN]
-    wanted = [job_id for worker in shown for job_id in worker.jobs][:READ]
-    jobs = opened.read(services, meter, wanted)
+    job_ids = [job_id for worker in shown for job_id in worker.jobs][:READ]
+    jobs = opened.read(services, meter, job_ids)
     return view(seen, shown, jobs, now, services.settings)
 
 
@@ -141,7 +141,9 @@ def _worker(one: WorkerRecord, jobs: Mapping[str, Job], now: int, settings: Sett
         worker_id=one.worker_id,
         state=one.state(now, settings.worker_dead_after_seconds),
         seen_at=one.seen_at,
-        silence=charts.meter(silence / limit, says=f"no heartbeat for {span(silence)}; lost after {span(limit)}"),
+        silence=charts.meter(
+            silence / limit, description=f"no heartbeat for {span(silence)}; lost after {span(limit)}"
+        ),
         started_at=one.started_at,
         host=one.host,
         pid=one.pid,
@@ -154,9 +156,9 @@ def _worker(one: WorkerRecord, jobs: Mapping[str, Job], now: int, settings: Sett
 
 
 def _running(job_id: str, job: Job | None, worker: WorkerRecord, now: int) -> RunningJob:
-    asked = CANCEL if worker.commands.get(job_id) == CANCEL else ""
+    requested = CANCEL if worker.commands.get(job_id) == CANCEL else ""
     if job is None or job.status is not JobStatus.PROCESSING or not job.claimed_at:
-        return RunningJob(job_id, job, 0, None, asked)
+        return RunningJob(job_id, job, 0, None, requested)
     ran, lease = max(0, now - job.claimed_at), max(1, job.lease_expires_at - job.claimed_at)
     words = f"{job_id}: ran {span(ran)} of a lease of {span(lease)}"
-    return RunningJob(job_id, job, ran, charts.meter(ran / lease, says=words, warn=0.8), asked)
+    return RunningJob(job_id, job, ran, charts.meter(ran / lease, description=words, warn=0.8), requested)

@@ -26,18 +26,20 @@ from jobclaim.views.schemas import BOOLEAN, COUNT, INTEGER, STRING, many, maybe,
 STATES: Final = one_of(JobStatus)
 
 
-def _text(name: str, says: str, **more: Any) -> Parameter:
-    return Parameter(name=name, says=says, schema={**STRING, "maxLength": jobs.LONGEST}, **more)
+def _text(name: str, description: str, **more: Any) -> Parameter:
+    return Parameter(name=name, description=description, schema={**STRING, "maxLength": jobs.LONGEST}, **more)
 
 
 CURSOR: Final = Parameter(
-    name="cursor", says="Cursor of an earlier response, after which the list continues.", schema=STRING
+    name="cursor", description="Cursor of an earlier response, after which the list continues.", schema=STRING
 )
-KIND: Final = Parameter(name="kind", says="Kind of the failure.", schema=one_of(FailureKind))
-STATE: Final = Parameter(name="state", says="State of the dead letters; default WAITING.", schema=one_of(dead.STATES))
+KIND: Final = Parameter(name="kind", description="Kind of the failure.", schema=one_of(FailureKind))
+STATE: Final = Parameter(
+    name="state", description="State of the dead letters; default WAITING.", schema=one_of(dead.STATES)
+)
 ID: Final = _text("id", "Id of the job.", required=True)
-REASON: Final = Parameter(name="reason", says="Kept in the audit trail.", schema={**STRING, "maxLength": 200})
-PAUSED: Final = Parameter(name="kind", says="What is paused.", schema=one_of(pausing.KINDS), required=True)
+REASON: Final = Parameter(name="reason", description="Kept in the audit trail.", schema={**STRING, "maxLength": 200})
+PAUSED: Final = Parameter(name="kind", description="What is paused.", schema=one_of(pausing.KINDS), required=True)
 PAUSED_NAME: Final = _text("name", "Its name.", required=True)
 LOOKED: Final = {"looked_at": COUNT, "looked_from": maybe(STRING), "looked_to": maybe(STRING)}
 DONE: Final = {"state": one_of(("requested", "done")), "text": STRING}
@@ -48,26 +50,30 @@ CALLS: Final = (
         name="listJobs",
         summary="List jobs, a page at a time: never a count, never a scan.",
         parameters=(
-            Parameter(name="status", says="May be repeated; default PROCESSING and PENDING.", schema=many(STATES)),
-            Parameter(name="queue", says="May be repeated.", schema=many(STRING)),
+            Parameter(
+                name="status", description="May be repeated; default PROCESSING and PENDING.", schema=many(STATES)
+            ),
+            Parameter(name="queue", description="May be repeated.", schema=many(STRING)),
             _text("task", "Name of the task; * stands for anything."),
             _text("id", "Id of the job; * stands for anything."),
             _text("worker", "Worker that claimed it."),
             _text("idempotency_key", "Its idempotency key; * stands for anything."),
-            Parameter(name="tag", says="Has this tag; may be repeated.", schema=many(STRING)),
+            Parameter(name="tag", description="Has this tag; may be repeated.", schema=many(STRING)),
             _text("argument", "Text in its arguments, as they are shown; case does not matter."),
             _text("error", "Text in the exception, message or place of a failure; case does not matter."),
             KIND,
             _text("exception", "Type of the exception; its last name is enough."),
             _text("fingerprint", "Same kind, exception and place."),
-            Parameter(name="state", says="Dead state of a failed job.", schema=one_of(DeadState)),
+            Parameter(name="state", description="Dead state of a failed job.", schema=one_of(DeadState)),
             _text("since", "Submitted since then: 10m, 2h ago, yesterday, 14:30, 2030-01-31; UTC."),
             _text("after", "Submitted since then, as since."),
             _text("before", "Submitted until then, as since."),
-            Parameter(name="order", says="By due time, or time of its end.", schema=one_of(("oldest", "newest"))),
+            Parameter(
+                name="order", description="By due time, or time of its end.", schema=one_of(("oldest", "newest"))
+            ),
             Parameter(
                 name="limit",
-                says="Jobs of one answer.",
+                description="Jobs of one answer.",
                 schema={**INTEGER, "minimum": 1, "maximum": jobs.MOST_PER_PAGE, "default": jobs.PER_PAGE},
             ),
             CURSOR,
@@ -99,7 +105,7 @@ CALLS: Final = (
             KIND,
             _text("exception", "Type of the exception; its last name is enough."),
             _text("fingerprint", "Same kind, exception and place."),
-            Parameter(name="until", says="Failed until then, epoch milliseconds.", schema=COUNT),
+            Parameter(name="until", description="Failed until then, epoch milliseconds.", schema=COUNT),
             CURSOR,
         ),
         answer=listing("Group", cursor=maybe(STRING), looked_at=COUNT),
@@ -147,7 +153,7 @@ CALLS: Final = (
         name="act",
         summary="Retry, cancel, resolve or abandon a job. Needs an operator.",
         parameters=(
-            Parameter(name="verb", says="What to do.", schema=one_of(acts.JOB_VERBS), required=True),
+            Parameter(name="verb", description="What to do.", schema=one_of(acts.JOB_VERBS), required=True),
             ID,
             REASON,
         ),
@@ -164,8 +170,10 @@ CALLS: Final = (
         "header X-Jobclaim-Wait-Token: then no sign-in.",
         parameters=(
             ID,
-            Parameter(name="name", says="What it waits for.", schema={**STRING, "maxLength": MAX_NAME}, required=True),
-            Parameter(name="payload", says="Payload for the body, as JSON text; default null.", schema=STRING),
+            Parameter(
+                name="name", description="What it waits for.", schema={**STRING, "maxLength": MAX_NAME}, required=True
+            ),
+            Parameter(name="payload", description="Payload for the body, as JSON text; default null.", schema=STRING),
         ),
         answer=record(DONE, "The result of the action."),
         handler=answers.resume,
@@ -199,8 +207,8 @@ CALLS: Final = (
         parameters=(
             PAUSED,
             PAUSED_NAME,
-            Parameter(name="reason", says="Why.", schema={**STRING, "maxLength": 200}, required=True),
-            Parameter(name="lasts", says="How long: 30m, 2h, 1d; default: until it is unpaused.", schema=STRING),
+            Parameter(name="reason", description="Why.", schema={**STRING, "maxLength": 200}, required=True),
+            Parameter(name="lasts", description="How long: 30m, 2h, 1d; default: until it is unpaused.", schema=STRING),
         ),
         answer=record(DONE, "The result of the action."),
         handler=answers.pause,
@@ -232,10 +240,10 @@ CALLS: Final = (
 
 
 def _route(call: Call) -> BaseRoute:
-    def answer(request: Request, asked: Any) -> Response:
-        refuse_unknown_names(asked, (parameter.name for parameter in call.parameters))
-        made = call.handler(services_of(request), asked, person_of(request))
-        return VisibleJSON(made, headers={"X-Jobclaim-Cost": request.scope[METER_KEY].words()})
+    def answer(request: Request, params: Any) -> Response:
+        refuse_unknown_names(params, (parameter.name for parameter in call.parameters))
+        result = call.handler(services_of(request), params, person_of(request))
+        return VisibleJSON(result, headers={"X-Jobclaim-Cost": request.scope[METER_KEY].words()})
 
     path, name = f"/api/v1{call.path}", f"api_{call.name}"
     if call.method == "POST":

@@ -24,9 +24,9 @@ def _meter() -> Meter:
     return meter
 
 
-def list_jobs(services: Services, asked: Any, _: Person) -> dict[str, Any]:
+def list_jobs(services: Services, params: Any, _: Person) -> dict[str, Any]:
     """Return one page of jobs."""
-    query = jobs.JobQuery.of(asked, services.settings)
+    query = jobs.JobQuery.of(params, services.settings)
     meter = _meter()
     listed = services.shared.get(("jobs", query), lambda: jobs.read(services, query, meter))
     return {
@@ -39,14 +39,14 @@ def list_jobs(services: Services, asked: Any, _: Person) -> dict[str, Any]:
     }
 
 
-def show_job(services: Services, asked: Any, _: Person) -> dict[str, Any]:
+def show_job(services: Services, params: Any, _: Person) -> dict[str, Any]:
     """Return one job."""
-    return job.read(services, asked.get("id", ""))[1].record
+    return job.read(services, params.get("id", ""))[1].record
 
 
-def list_groups(services: Services, asked: Any, _: Person) -> dict[str, Any]:
+def list_groups(services: Services, params: Any, _: Person) -> dict[str, Any]:
     """Return groups of dead letters."""
-    query = dead.DeadQuery.of(asked)
+    query = dead.DeadQuery.of(params)
     meter = _meter()
     groups = services.shared.get(("dead", query), lambda: dead.read(services, query, meter))
     return {"items": groups.rows, "cursor": groups.found.cursor, "looked_at": groups.found.looked_at}
@@ -64,9 +64,9 @@ def list_workers(services: Services, _: Any, __: Person) -> dict[str, Any]:
     return {"items": [worker_record(worker, now, after) for worker in seen.workers], "more": seen.more}
 
 
-def list_audit(services: Services, asked: Any, __: Person) -> dict[str, Any]:
+def list_audit(services: Services, params: Any, __: Person) -> dict[str, Any]:
     """Return the audit trail, newest first."""
-    query = audit.AuditQuery.of(asked)
+    query = audit.AuditQuery.of(params)
     found = services.shared.get(("audit", query), lambda: audit.read(services, query))
     items = [audit_record(entry) for entry in found.entries]
     return {"items": items, "cursor": audit.cursor_of(found), "looked_at": found.looked_at}
@@ -75,21 +75,21 @@ def list_audit(services: Services, asked: Any, __: Person) -> dict[str, Any]:
 def act(services: Services, fields: Any, person: Person) -> dict[str, Any]:
     """Retry, cancel, resolve or abandon a job."""
     job_id = fields.get("id", "")
-    done = acts.act_on_job(services, fields.get("verb", ""), job_id, person, fields.get("reason", ""))
+    result = acts.act_on_job(services, fields.get("verb", ""), job_id, person, fields.get("reason", ""))
     after = services.shown(services.repo.get_job(job_id))
-    return {"state": done.state, "text": done.text, "job": job_record(after, payload=True)}
+    return {"state": result.state, "text": result.text, "job": job_record(after, payload=True)}
 
 
 def resume(services: Services, fields: Any, person: Person) -> dict[str, Any]:
     """Deliver the value that a job waits for."""
-    done = acts.resume(services, fields.get("id", ""), fields.get("name", ""), fields.get("payload", ""), person)
-    return {"state": done.state, "text": done.text}
+    result = acts.resume(services, fields.get("id", ""), fields.get("name", ""), fields.get("payload", ""), person)
+    return {"state": result.state, "text": result.text}
 
 
 def drain(services: Services, fields: Any, person: Person) -> dict[str, Any]:
     """Request a worker to stop."""
-    done = acts.drain(services, fields.get("id", ""), person, fields.get("reason", ""))
-    return {"state": done.state, "text": done.text}
+    result = acts.drain(services, fields.get("id", ""), person, fields.get("reason", ""))
+    return {"state": result.state, "text": result.text}
 
 
 def list_pauses(services: Services, _: Any, __: Person) -> dict[str, Any]:
@@ -101,21 +101,21 @@ def list_pauses(services: Services, _: Any, __: Person) -> dict[str, Any]:
 def pause(services: Services, fields: Any, person: Person) -> dict[str, Any]:
     """Pause a queue, a task or a schedule."""
     kind, name, reason = (fields.get(field, "") for field in ("kind", "name", "reason"))
-    done = pausing.pause(services, kind, name, person, reason, fields.get("lasts", ""))
-    return {"state": done.state, "text": done.text}
+    result = pausing.pause(services, kind, name, person, reason, fields.get("lasts", ""))
+    return {"state": result.state, "text": result.text}
 
 
 def unpause(services: Services, fields: Any, person: Person) -> dict[str, Any]:
     """End a pause."""
     kind, name, reason = (fields.get(field, "") for field in ("kind", "name", "reason"))
-    done = pausing.unpause(services, kind, name, person, reason)
-    return {"state": done.state, "text": done.text}
+    result = pausing.unpause(services, kind, name, person, reason)
+    return {"state": result.state, "text": result.text}
 
 
 def run_schedule(services: Services, fields: Any, person: Person) -> dict[str, Any]:
     """Run a schedule now."""
-    job_id, done = pausing.run_schedule(services, fields.get("id", ""), person, fields.get("reason", ""))
-    return {"state": done.state, "text": done.text, "job_id": job_id}
+    job_id, result = pausing.run_schedule(services, fields.get("id", ""), person, fields.get("reason", ""))
+    return {"state": result.state, "text": result.text, "job_id": job_id}
 
 
 def _queue(queue: QueueView) -> dict[str, Any]:

@@ -96,11 +96,11 @@ def start(request: Request, fields: dict[str, str]) -> Response:
     if not act.query.until:
         fields = {**fields, "until": str(services.clock())}
         act = dead.Act.of(fields)
-    wanted = act.query.filter(services.clock())
+    selection = act.query.filter(services.clock())
     operation = services.operations.start(
         act.verb,
-        wanted,
-        partial(_acting, services.letters, act.verb, wanted),
+        selection,
+        partial(_acting, services.letters, act.verb, selection),
         what=act.query.fingerprint or act.query.task or "all",
         by=person.name,
         reason=act.reason,
@@ -109,19 +109,25 @@ def start(request: Request, fields: dict[str, str]) -> Response:
         expected=int(dead.number(fields.get("expected", ""), "expected", 0, most=dead.MOST_AT_ONCE)),
     )
     services.shared.forget()
-    again = {
+    parameters = {
         **act.query.parameters(),
         "verb": act.verb,
         "limit": act.limit,
         "rate": f"{act.rate:g}",
         "reason": act.reason,
     }
-    return RedirectResponse(link(request, "operation", {"key": operation.key, **again}), status_code=303)
+    return RedirectResponse(link(request, "operation", {"key": operation.key, **parameters}), status_code=303)
 
 
-def _acting(letters: DeadLetters, verb: Verb, wanted: Filter, made: Operation, progress: Progress) -> ActReport:
+def _acting(letters: DeadLetters, verb: Verb, selection: Filter, operation: Operation, progress: Progress) -> ActReport:
     return letters.act(
-        verb, wanted, by=made.by, reason=made.reason, limit=made.limit, rate=made.rate, progress=progress
+        verb,
+        selection,
+        by=operation.by,
+        reason=operation.reason,
+        limit=operation.limit,
+        rate=operation.rate,
+        progress=progress,
     )
 
 
@@ -139,14 +145,14 @@ def operation(request: Request) -> Response:
     """
     services, key = services_of(request), request.query_params.get("key", "")
     found = services.operations.get(key)
-    again = {name: value for name, value in request.query_params.items() if name != "key"}
+    parameters = {name: value for name, value in request.query_params.items() if name != "key"}
     context: dict[str, Any] = {
         "operation": found,
         "refused": _refused(request, found),
         # never a form: the URL may come from anyone, and the user has not seen what would be done
-        "again_url": _again(request, again),
+        "again_url": _preview_url(request, parameters),
         "live": found is not None and found.state == "running",
-        "back_url": link(request, "jobs" if again.get("verb") == CANCEL else "dead"),
+        "back_url": link(request, "jobs" if parameters.get("verb") == CANCEL else "dead"),
     }
     return render(request, "operation.html", context)
 
@@ -158,11 +164,11 @@ def stop(request: Request, fields: dict[str, str]) -> Response:
     return RedirectResponse(link(request, "operation", {"key": key}), status_code=303)
 
 
-def _again(request: Request, again: dict[str, str]) -> str | None:
-    verb = again.get("verb")
+def _preview_url(request: Request, parameters: dict[str, str]) -> str | None:
+    verb = parameters.get("verb")
     if verb == CANCEL:
         return link(request, "jobs_cancel", parse_qs(request.url.query))
-    return link(request, "dead_act", again) if verb in VERBS else None
+    return link(request, "dead_act", parameters) if verb in VERBS else None
 
 
 def _refused(request: Request, found: Operation | None) -> list[tuple[str, str, str]]:

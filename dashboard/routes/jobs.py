@@ -102,9 +102,9 @@ def start(request: Request, fields: dict[str, str]) -> Response:
     act = cancels.CancelQuery.of_form(fields, services.settings, services.clock())
     operation = services.operations.start(
         cancels.CANCEL,
-        wanted := act.wanted(services.clock()),
-        partial(_cancelling, services.cancels, wanted),
-        what=wanted.what,
+        selection := act.selection(services.clock()),
+        partial(_cancelling, services.cancels, selection),
+        what=selection.what,
         by=person.name,
         reason=act.reason,
         limit=act.most,
@@ -112,12 +112,19 @@ def start(request: Request, fields: dict[str, str]) -> Response:
         expected=int(number(fields.get("expected", ""), "expected", 0, most=MOST_AT_ONCE)),
     )
     services.shared.forget()
-    again = {**act.parameters(), "verb": cancels.CANCEL}
-    return RedirectResponse(link(request, "operation", {"key": operation.key, **again}), status_code=303)
+    parameters = {**act.parameters(), "verb": cancels.CANCEL}
+    return RedirectResponse(link(request, "operation", {"key": operation.key, **parameters}), status_code=303)
 
 
-def _cancelling(found: Cancels, wanted: OpenJobs, made: Operation, progress: Progress) -> ActReport:
-    return found.act(wanted, by=made.by, reason=made.reason, limit=made.limit, rate=made.rate, progress=progress)
+def _cancelling(found: Cancels, selection: OpenJobs, operation: Operation, progress: Progress) -> ActReport:
+    return found.act(
+        selection,
+        by=operation.by,
+        reason=operation.reason,
+        limit=operation.limit,
+        rate=operation.rate,
+        progress=progress,
+    )
 
 
 ROUTES: Final[list[BaseRoute]] = [

@@ -74,11 +74,11 @@ def show_edit(request: Request) -> Response:
 def start_edit(request: Request, fields: dict[str, str]) -> Response:
     """Submit an edited retry, and redirect to the new job's page."""
     try:
-        job, asked = submitting.submit_edited(services_of(request), fields, person_of(request))
+        job, action = submitting.submit_edited(services_of(request), fields, person_of(request))
     except REFUSALS as error:
         recorded_elsewhere()  # nothing was done, so there is nothing to record
         return _edit_form(request, fields.get("id", ""), fields, error)
-    return _to(request, job, asked)
+    return _to(request, job, action)
 
 
 def tasks_of(services: Services) -> list[str]:
@@ -130,8 +130,8 @@ def _words(error: Exception | None) -> str:
     return "" if error is None else str(error)
 
 
-def _to(request: Request, job: Job, asked: str) -> Response:
-    return RedirectResponse(link(request, "job", {"id": job.job_id, "asked": asked}), status_code=303)
+def _to(request: Request, job: Job, action: str) -> Response:
+    return RedirectResponse(link(request, "job", {"id": job.job_id, "asked": action}), status_code=303)
 
 
 def _budget(_: Settings) -> Budget:

@@ -18,9 +18,9 @@ def list_tasks(services: Services, _: Any, __: Person) -> dict[str, Any]:
     return {"items": [task_record(task, now) for task in found.tasks], "more": found.more}
 
 
-def show_task(services: Services, asked: Any, _: Person) -> dict[str, Any]:
+def show_task(services: Services, params: Any, _: Person) -> dict[str, Any]:
     """Return one task by hour and by day."""
-    found, now = tasks.one(services, asked.get("name", "")), services.clock()
+    found, now = tasks.one(services, params.get("name", "")), services.clock()
     return {
         "task": task_record(found, now),
         "hours": [step_record(at, figures) for at, figures in found.by_hour(now)],
@@ -43,7 +43,7 @@ CALLS: Final = (
         method="GET",
         name="showTask",
         summary="Show one task by hour and by day; without a name, all tasks together.",
-        parameters=(Parameter(name="name", says="Name of the task.", schema=STRING),),
+        parameters=(Parameter(name="name", description="Name of the task.", schema=STRING),),
         answer=record(
             {"task": reference("Task"), "hours": many(reference("RunsOfTime")), "days": many(reference("RunsOfTime"))},
             "The last 24 hours and the last 30 days.",

@@ -110,8 +110,8 @@ def local_access(person: Person) -> Access:
 def shows_a_proxy(scope: Scope) -> bool:
     """Return whether a request shows that it was proxied; one without such signs may have been proxied too."""
     names = Headers.of(scope).names()
-    said = any(name in FORWARDED or name.startswith(FORWARDED_PREFIX) for name in names)
-    return said or scope.get("http_version") in OLD_HTTP
+    forwarded = any(name in FORWARDED or name.startswith(FORWARDED_PREFIX) for name in names)
+    return forwarded or scope.get("http_version") in OLD_HTTP
 
 
 def is_loopback(host: str) -> bool:

@@ -106,9 +106,9 @@ class AlbTokens:
         return self._claims_refusal(claims) or self._person(claims)
 
     def _header_refusal(self, header: Mapping[str, Any]) -> Refusal | None:
-        ours = self._expected
-        wanted = {"alg": "ES256", "signer": ours.signer, "client": ours.client, "iss": ours.issuer}
-        if any(header.get(name) != value for name, value in wanted.items()) or "crit" in header or "b64" in header:
+        expected = self._expected
+        required = {"alg": "ES256", "signer": expected.signer, "client": expected.client, "iss": expected.issuer}
+        if any(header.get(name) != value for name, value in required.items()) or "crit" in header or "b64" in header:
             return FORGED
         kid = header.get("kid")
         if not isinstance(kid, str) or not _KID.fullmatch(kid):
@@ -126,16 +126,16 @@ class AlbTokens:
         return EXPIRED if not expiry * 1000 > self._clock() - SKEW_MS else None
 
     def _person(self, claims: Mapping[str, Any]) -> Person | Refusal:
-        ours = self._expected
-        name = claims.get(ours.user_claim)
-        if _is_unproven(claims) and "email" in (ours.user_claim, ours.operator_claim):
+        expected = self._expected
+        name = claims.get(expected.user_claim)
+        if _is_unproven(claims) and "email" in (expected.user_claim, expected.operator_claim):
             return UNPROVEN
         if not isinstance(name, str):
             return NAMELESS
         name = _UNPRINTABLE.sub("", name).strip()[:200]
-        groups = claims.get(ours.operator_claim or ours.user_claim)
+        groups = claims.get(expected.operator_claim or expected.user_claim)
         held = groups if isinstance(groups, list) else [groups]
-        may_act = any(isinstance(group, str) and group in ours.operators for group in held)
+        may_act = any(isinstance(group, str) and group in expected.operators for group in held)
         return Person(name, Role.OPERATOR if may_act else Role.VIEWER) if name else NAMELESS
 
 

@@ -95,15 +95,15 @@ class Passwords:
 
         Blocks for a tenth of a second if the password is new, and longer while others are checked.
         """
-        given = _credentials(authorization)
-        if given is None:
+        credentials = _credentials(authorization)
+        if credentials is None:
             return ASK
-        name, password = given
+        name, password = credentials
         digest = hmac.digest(self._secret, f"{name}:{password}".encode(), "sha256")
         if self._known.get(digest) != name:
             # one check at a time, so guessing uses at most one core and 32 MiB
-            with self._turns.turn(client, name) as mine:
-                refusal = self._check(name, password, digest, client) if mine else BUSY
+            with self._turns.turn(client, name) as admitted:
+                refusal = self._check(name, password, digest, client) if admitted else BUSY
             if refusal is not None:
                 return refusal
         return Person(name, Role.OPERATOR if self._users[name].operator else Role.VIEWER)

@@ -50,10 +50,10 @@ class HeaderGuard:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                theirs = [row for row in message.get("headers", ()) if row[0].lower() not in ours]
+                headers = [row for row in message.get("headers", ()) if row[0].lower() not in ours]
                 closing = [CLOSE] if message["status"] in UNREAD and scope.get("http_version", "1.1") < "2" else []
-                theirs = [row for row in theirs if not closing or row[0].lower() != CLOSE[0]]
-                message = {**message, "headers": [*theirs, *ours.items(), *closing]}
+                headers = [row for row in headers if not closing or row[0].lower() != CLOSE[0]]
+                message = {**message, "headers": [*headers, *ours.items(), *closing]}
             await send(message)
 
         return await self._app(scope, receive, with_headers)

@@ -121,7 +121,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     """Return a function that receives the body in one message, then the messages that follow it."""
     left = [body]
 
-    async def again() -> Message:
+    async def receive_again() -> Message:
         return {"type": "http.request", "body": left.pop(), "more_body": False} if left else await receive()
 
-    return again
+    return receive_again

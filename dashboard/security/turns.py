@@ -55,15 +55,15 @@ class Turns:
     @contextmanager
     def turn(self, client: str, name: str) -> Iterator[bool]:
         """Wait for a turn, and hold it; yields whether there is one."""
-        me = Waiter(client, name)
-        if not self._enter(me):
+        waiter = Waiter(client, name)
+        if not self._enter(waiter):
             yield False
             return
-        if not me.go.wait(self._seconds):
+        if not waiter.go.wait(self._seconds):
             with self._lock:
-                if me in self._waiting:
-                    self._waiting.remove(me)
-        if not me.admitted:
+                if waiter in self._waiting:
+                    self._waiting.remove(waiter)
+        if not waiter.admitted:
             yield False
             return
         try:
@@ -73,23 +73,26 @@ class Turns:
                 self._busy = False
                 self._next()
 
-    def _enter(self, me: Waiter) -> bool:
+    def _enter(self, waiter: Waiter) -> bool:
         with self._lock:
             if len(self._waiting) >= self._places:
-                victim = self._greediest()
-                mine = Counter(each.client for each in self._waiting)
-                if mine[victim.client] <= mine[me.client] and victim.client != me.client:
+                evicted = self._waiter_to_refuse()
+                waiting_by_client = Counter(each.client for each in self._waiting)
+                if (
+                    waiting_by_client[evicted.client] <= waiting_by_client[waiter.client]
+                    and evicted.client != waiter.client
+                ):
                     return False
-                if victim.client == me.client and victim.name == me.name:
+                if evicted.client == waiter.client and evicted.name == waiter.name:
                     return False
-                self._waiting.remove(victim)
-                victim.go.set()
-            self._waiting.append(me)
+                self._waiting.remove(evicted)
+                evicted.go.set()
+            self._waiting.append(waiter)
             if not self._busy:
                 self._next()
             return True
 
-    def _greediest(self) -> Waiter:
+    def _waiter_to_refuse(self) -> Waiter:
         """Return the waiter to turn away: the newest one of the client, and of its user name, that has most waiters."""
         clients = Counter(each.client for each in self._waiting)
         names = Counter((each.client, each.name) for each in self._waiting)

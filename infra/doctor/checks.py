@@ -151,12 +151,12 @@ def _index(subject: str, view: DeployedTable) -> Finding:
 # --- queues
 def _queues(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
     for name, view in snapshot.queues.items():
-        subject, given = f"queue {name}", name in settings.queue_urls
+        subject, has_url = f"queue {name}", name in settings.queue_urls
         if view.attributes is None:
-            remedy = "create it, or correct its URL in queue_urls" if given else f"{UP}; or correct the prefix"
+            remedy = "create it, or correct its URL in queue_urls" if has_url else f"{UP}; or correct the prefix"
             yield fail(subject, f"{settings.physical_name(name)} does not exist", remedy)
             continue
-        remedy = OWNER.format(dead=settings.dead_letter_name(name)) if given else UP
+        remedy = OWNER.format(dead=settings.dead_letter_name(name)) if has_url else UP
         yield _visibility(subject, name, view.attributes, settings, remedy)
         yield _redrive(subject, name, view, settings, remedy)
         yield from _safety(subject, view.attributes, remedy)
@@ -179,18 +179,18 @@ def _visibility(subject: str, name: str, attributes: Mapping[str, str], settings
 def _redrive(subject: str, name: str, view: DeployedQueue, settings: Settings, remedy: str) -> Finding:
     assert view.attributes is not None
     policy = json.loads(view.attributes.get("RedrivePolicy") or "{}")
-    wanted = settings.queue(name).max_receive_count
+    expected = settings.queue(name).max_receive_count
     if not policy:
         return fail(subject, "has no redrive policy, so a message that cannot be run is redelivered forever", remedy)
     dead = settings.dead_letter_name(name)
     if view.dead_letters is None or not str(policy.get("deadLetterTargetArn", "")).endswith(f":{dead}"):
         return fail(subject, f"redrives to {policy.get('deadLetterTargetArn')}, not to {dead}", remedy)
-    if int(policy.get("maxReceiveCount", 0)) != wanted:
-        return warn(subject, f"redrives after {policy.get('maxReceiveCount')} deliveries, not {wanted}", remedy)
+    if int(policy.get("maxReceiveCount", 0)) != expected:
+        return warn(subject, f"redrives after {policy.get('maxReceiveCount')} deliveries, not {expected}", remedy)
     kept = int(view.dead_letters.get("MessageRetentionPeriod", 0))
     if kept < DEAD_LETTER_RETENTION:
         return warn(subject, f"its dead letters are kept for {kept / 86_400:g} days, not 14", remedy)
-    return ok(subject, f"redrives after {wanted} deliveries to {dead}")
+    return ok(subject, f"redrives after {expected} deliveries to {dead}")
 
 
 def _safety(subject: str, attributes: Mapping[str, str], remedy: str) -> Iterator[Finding]:
@@ -283,7 +283,7 @@ def _permissions(snapshot: Snapshot) -> Iterator[Finding]:
 def _fleet(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
     if not snapshot.workers:
         return
-    found = compare(snapshot.workers, settings.digest, asker="this command")
+    found = compare(snapshot.workers, settings.digest, caller="this command")
     subject = "settings of live workers"
     yield warn(subject, found.text, REMEDY) if found.differs else ok(subject, found.text)
 

@@ -146,10 +146,10 @@ def _skew(client: Any, settings: Settings, clock: Callable[[], float]) -> float 
     date = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
     if not date:
         return None
-    theirs = parsedate_to_datetime(date).timestamp()
-    if theirs <= before and after < theirs + 1:
+    server_time = parsedate_to_datetime(date).timestamp()
+    if server_time <= before and after < server_time + 1:
         return 0.0
-    return (before + after) / 2 - (theirs + 0.5)
+    return (before + after) / 2 - (server_time + 0.5)
 
 
 # --- SQS

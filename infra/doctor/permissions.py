@@ -71,8 +71,8 @@ def permissions(
     ):
         for action in actions:
             named = FORGOTTEN if action == "DeleteItem" and table == settings.job_table else value
-            asked = partial(_ask_table, dynamodb, action, table, key, named)
-            yield Permission(f"dynamodb:{action}", table, _try(asked))
+            check = partial(_ask_table, dynamodb, action, table, key, named)
+            yield Permission(f"dynamodb:{action}", table, _try(check))
     own = queues or [name for name in settings.queue_names if name != settings.recovery_queue]
     for name in settings.queue_names:
         yield from _of_queue(settings, sqs, name, _actions(actor, settings, name, own))

@@ -52,20 +52,20 @@ class DeadLetters:
         self._sleep = sleep
         self._timer = timer
 
-    def find(self, wanted: Filter) -> Iterator[Job]:
+    def find(self, selection: Filter) -> Iterator[Job]:
         """Return the jobs that match, each shard oldest first, a page at a time."""
-        for partition, by_failure in self._partitions(wanted.states):
-            for page in pages(self._repo.table, partition, (wanted.until or None) if by_failure else None):
+        for partition, by_failure in self._partitions(selection.states):
+            for page in pages(self._repo.table, partition, (selection.until or None) if by_failure else None):
                 found = self._repo.table.get_many([entry.job_id for entry in page])
                 now = self._repo.clock()
                 for entry in page:
                     job = found.get(entry.job_id)
-                    if job is not None and not lifecycle.is_gone(job, now) and wanted.fits(job):
+                    if job is not None and not lifecycle.is_gone(job, now) and selection.fits(job):
                         yield job
 
-    def count(self, wanted: Filter) -> int:
+    def count(self, selection: Filter) -> int:
         """Count the jobs that match."""
-        return sum(1 for _ in self.find(wanted))
+        return sum(1 for _ in self.find(selection))
 
     def waiting(self, *, at_most: int) -> int:
         """Count the jobs that await a person, up to a limit, from the index alone."""
@@ -83,14 +83,14 @@ class DeadLetters:
         firsts = [entry for key in keys for entry in self._repo.table.entries(key, limit=1)]
         return min(firsts, key=lambda entry: entry.at, default=None)
 
-    def groups(self, wanted: Filter) -> list[Group]:
+    def groups(self, selection: Filter) -> list[Group]:
         """Group them by their fingerprints, the largest group first. Memory grows with the groups, not the jobs."""
-        return grouped(self.find(wanted))
+        return grouped(self.find(selection))
 
-    def stats(self, wanted: Filter, *, window_ms: int = 3_600_000) -> dict[str, Counter[str]]:
+    def stats(self, selection: Filter, *, window_ms: int = 3_600_000) -> dict[str, Counter[str]]:
         """Count them by state, kind, task, queue, and by the window of time in which they failed."""
         counts: dict[str, Counter[str]] = {name: Counter() for name in ("state", "kind", "task", "queue", "window")}
-        for job in self.find(wanted):
+        for job in self.find(selection):
             counts["state"][state_of(job)] += 1
             counts["kind"][str(job.failure.kind) if job.failure else "?"] += 1
             counts["task"][job.task] += 1
@@ -101,7 +101,7 @@ class DeadLetters:
     def act(
         self,
         verb: Verb,
-        wanted: Filter | Sequence[str],
+        selection: Filter | Sequence[str],
         *,
         by: str,
         reason: str = "",
@@ -144,9 +144,9 @@ class DeadLetters:
             raise InvalidInput(f"at={at} is for retry only, {verb} takes effect at once; leave it out")
         start = 0 if at is None else checks.moment(at, "at", self._repo.clock())
         report = ActReport()
-        with recorded(self._repo, verb, report, what=_words(wanted), why=reason, by=by):
+        with recorded(self._repo, verb, report, what=_words(selection), why=reason, by=by):
             act_on_each(
-                self._meant(wanted),
+                self._selected(selection),
                 lambda job_id, job: self._one(verb, job_id, job, by, reason, start, report),
                 report,
                 limit=limit,
@@ -158,13 +158,13 @@ class DeadLetters:
             )
         return report
 
-    def _meant(self, wanted: Filter | Sequence[str]) -> Iterator[tuple[str, Job | None]]:
-        if isinstance(wanted, Filter):
+    def _selected(self, selection: Filter | Sequence[str]) -> Iterator[tuple[str, Job | None]]:
+        if isinstance(selection, Filter):
             began = self._repo.clock()
-            ended = replace(wanted, until=min(wanted.until or began, max(began, wanted.since)))
+            ended = replace(selection, until=min(selection.until or began, max(began, selection.since)))
             yield from ((job.job_id, job) for job in self.find(ended) if not _was_decided(job, since=began))
             return
-        for job_id in wanted:
+        for job_id in selection:
             yield job_id, None
 
     def _one(self, verb: Verb, job_id: str, job: Job | None, by: str, why: str, at: int, report: ActReport) -> None:
@@ -216,13 +216,13 @@ class DeadLetters:
 
     def _partitions(self, states: Iterable[str]) -> list[tuple[str, bool]]:
         """List the index partitions of these states, each with whether it is ordered by the time of failure."""
-        shards, wanted = range(self._repo.table.shards), set(states)
+        shards, chosen = range(self._repo.table.shards), set(states)
         keys: list[tuple[str, bool]] = []
-        if DeadState.WAITING in wanted:
+        if DeadState.WAITING in chosen:
             keys += [(schema.closed_key(JobStatus.FAILED, shard), True) for shard in shards]
-        if DeadState.SCHEDULED in wanted:
+        if DeadState.SCHEDULED in chosen:
             keys += [(schema.retry_key(shard), False) for shard in shards]
-        if wanted & {DeadState.RESOLVED, DeadState.ABANDONED}:
+        if chosen & {DeadState.RESOLVED, DeadState.ABANDONED}:
             keys += [(schema.concluded_key(shard), True) for shard in shards]
         return keys
 
@@ -231,8 +231,8 @@ def _was_decided(job: Job, *, since: int) -> bool:
     return any(decision.at >= since for decision in job.decisions)
 
 
-def _words(wanted: Filter | Sequence[str]) -> str:
-    if not isinstance(wanted, Filter):
-        return " ".join(wanted)
+def _words(selection: Filter | Sequence[str]) -> str:
+    if not isinstance(selection, Filter):
+        return " ".join(selection)
     names = ("task", "queue", "kind", "exception", "fingerprint", "since", "until")
-    return " ".join(f"{name}={value}" for name in names if (value := getattr(wanted, name)))
+    return " ".join(f"{name}={value}" for name in names if (value := getattr(selection, name)))

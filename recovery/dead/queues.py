@@ -147,14 +147,14 @@ class DeadQueues:
         act: Callable[[dict[str, Any]], None],
         tick: Callable[[], None] | None,
     ) -> MoveReport:
-        url, report, kept, wanted = self._needed(queue), MoveReport(), [], set(message_ids)
+        url, report, kept, chosen_ids = self._needed(queue), MoveReport(), [], set(message_ids)
         began = self._clock()
         try:
-            enough = (lambda: report.done == len(wanted)) if wanted else None
-            for message in self._take(url, limit if not wanted else 10_000, enough):
+            enough = (lambda: report.done == len(chosen_ids)) if chosen_ids else None
+            for message in self._take(url, limit if not chosen_ids else 10_000, enough):
                 report.seen += 1
-                is_meant = message["MessageId"] in wanted if wanted else sent_at(message) <= began
-                if not is_meant or (wanted and report.done == len(wanted)):
+                is_chosen = message["MessageId"] in chosen_ids if chosen_ids else sent_at(message) <= began
+                if not is_chosen or (chosen_ids and report.done == len(chosen_ids)):
                     kept.append(message)
                     continue
                 act(message)
@@ -202,15 +202,15 @@ class DeadQueues:
         return url
 
     def _url(self, queue: str) -> str | None:
-        given = self._settings.dead_letter_url(queue)
+        configured = self._settings.dead_letter_url(queue)
         try:
-            if given is None:
+            if configured is None:
                 return str(self._sqs.get_queue_url(QueueName=self._settings.dead_letter_name(queue))["QueueUrl"])
             # raises if the queue does not exist
-            self._sqs.get_queue_attributes(QueueUrl=given, AttributeNames=["QueueArn"])
+            self._sqs.get_queue_attributes(QueueUrl=configured, AttributeNames=["QueueArn"])
         except self._sqs.exceptions.QueueDoesNotExist:
             return None
-        return given
+        return configured
 
 
 def sent_at(message: dict[str, Any]) -> int:

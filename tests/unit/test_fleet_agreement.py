@@ -52,7 +52,7 @@ CASES: list[tuple[str, dict[str, str], bool, str]] = [
 
 @pytest.mark.parametrize(("workers", "differs", "words"), [row[1:] for row in CASES], ids=[row[0] for row in CASES])
 def test_digests_are_compared(workers: dict[str, str], differs: bool, words: str) -> None:
-    found = compare(workers, OWN, asker="this command")
+    found = compare(workers, OWN, caller="this command")
 
     assert found.differs is differs
     assert found.text.startswith(words) if len(words) > 40 or not words else words in found.text

@@ -42,8 +42,8 @@ def command(session: Session, jobs: int, threads: int, yes: bool, output: Format
     if not yes:
         what = f"Write, end and delete {jobs} jobs in table {settings.job_table!r} on {where}?"
         click.confirm(what, abort=True, err=True)
-    done = measure(settings, jobs, threads, progress=remark)
-    Output(output).one(done.record(), lambda console: _draw(console, done.record()))
+    measured = measure(settings, jobs, threads, progress=remark)
+    Output(output).one(measured.record(), lambda console: _draw(console, measured.record()))
 
 
 def _draw(console: Console, record: dict[str, Any]) -> None:

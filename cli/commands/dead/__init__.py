@@ -56,24 +56,24 @@ def filters(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def made_filter(session: Session, asked: dict[str, Any], states: tuple[str, ...] = ()) -> Filter:
+def filter_of(session: Session, options: dict[str, Any], states: tuple[str, ...] = ()) -> Filter:
     """Build a filter of the options. Its window always has an end: a repeated command selects the same jobs."""
     from jobclaim.jobs.model import DeadState
     from jobclaim.recovery.dead import OPEN_STATES, Filter
 
-    if asked["since"] is not None and asked["failed_after"] is not None:
+    if options["since"] is not None and options["failed_after"] is not None:
         raise click.UsageError("--since and --failed-after exclude each other; pass one of them")
-    if asked["queue"]:
-        session.settings.queue(asked["queue"])
-    since = asked["since"] if asked["since"] is not None else asked["failed_after"] or 0
+    if options["queue"]:
+        session.settings.queue(options["queue"])
+    since = options["since"] if options["since"] is not None else options["failed_after"] or 0
     return Filter(
-        task=asked["task"],
-        queue=asked["queue"],
-        kind=(asked["kind"] or "").upper(),
-        exception=asked["exception"],
-        fingerprint=asked["fingerprint"],
+        task=options["task"],
+        queue=options["queue"],
+        kind=(options["kind"] or "").upper(),
+        exception=options["exception"],
+        fingerprint=options["fingerprint"],
         since=since,
-        until=asked["failed_before"] or session.now(),
+        until=options["failed_before"] or session.now(),
         states=tuple(DeadState(state.upper()) for state in states) or OPEN_STATES,
     )
 
@@ -101,7 +101,7 @@ Examples:
 @output_option
 @pass_session
 def list_(
-    session: Session, /, states: tuple[str, ...], groups: bool, limit: int, output: Format | None, **asked: Any
+    session: Session, /, states: tuple[str, ...], groups: bool, limit: int, output: Format | None, **options: Any
 ) -> None:
     """List dead letters, or the groups of them; by default those that are WAITING or SCHEDULED."""
     from itertools import islice
@@ -109,12 +109,12 @@ def list_(
     from jobclaim.cli.commands.dead.columns import COLUMNS, GROUP_COLUMNS
     from jobclaim.views.records import group_record, job_record
 
-    wanted = made_filter(session, asked, states)
+    selection = filter_of(session, options, states)
     if groups:
-        rows = [group_record(group) for group in letters(session).groups(wanted)[:limit]]
+        rows = [group_record(group) for group in letters(session).groups(selection)[:limit]]
         Output(output, id_field="fingerprint").many(rows, GROUP_COLUMNS(session.now()), empty="No dead letters.")
         return
-    found = list(islice(letters(session).find(wanted), limit + 1))
+    found = list(islice(letters(session).find(selection), limit + 1))
     records = [job_record(job) for job in found[:limit]]
     Output(output).many(records, COLUMNS(session.now()), empty="No dead letters.")
     if len(found) > limit:
@@ -148,7 +148,7 @@ Examples:
 @click.option("--window", type=Duration(), default="1h", show_default=True, help="Length of each time window.")
 @output_option
 @pass_session
-def stats(session: Session, /, window: int, output: Format | None, **asked: Any) -> None:
+def stats(session: Session, /, window: int, output: Format | None, **options: Any) -> None:
     """Count dead letters by state, kind, task, queue and time of failure.
 
     The rows "automatic retries" ignore the filter. They count the automatic retries of all tasks in the last day: how
@@ -158,7 +158,7 @@ def stats(session: Session, /, window: int, output: Format | None, **asked: Any)
     from jobclaim.recovery.dead.healing import healing
     from jobclaim.views.records import healing_records, stat_records
 
-    counts = letters(session).stats(made_filter(session, asked, STATES), window_ms=window)
+    counts = letters(session).stats(filter_of(session, options, STATES), window_ms=window)
     rows = [*stat_records(counts), *healing_records(healing(session.repo))]
     Output(output, id_field="value").many(rows, STAT_COLUMNS, empty="No dead letters.")
 
@@ -240,14 +240,14 @@ def _run(session: Session, verb: Verb, job_ids: tuple[str, ...], options: dict[s
     from jobclaim.cli.commands.dead.acting import preview, print_plan, print_report
     from jobclaim.recovery.dead import ActReport
 
-    wanted = job_ids if _by_ids(verb, job_ids, options) else made_filter(session, options, options["states"])
+    selection = job_ids if _by_ids(verb, job_ids, options) else filter_of(session, options, options["states"])
     dead, limit, out = letters(session), options["limit"], Output(options["output"])
     at, delay = options.get("at"), options.get("delay")
     if at is not None and delay is not None:
         raise click.UsageError("--at and --delay exclude each other; pass one of them")
-    count = preview(dead, wanted, verb, limit)
+    count = preview(dead, selection, verb, limit)
     if options["dry_run"]:
-        print_plan(dead, wanted, verb, count, limit, out)
+        print_plan(dead, selection, verb, count, limit, out)
         return ExitCode.OK
     if not count:
         return print_report(verb, ActReport(), out)
@@ -255,7 +255,7 @@ def _run(session: Session, verb: Verb, job_ids: tuple[str, ...], options: dict[s
         click.confirm(f"{verb.capitalize()} them?", abort=True, err=True)
     report = dead.act(
         verb,
-        wanted,
+        selection,
         by=options["by"] or whoami(),
         reason=options["reason"],
         limit=limit,

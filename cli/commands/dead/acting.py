@@ -17,13 +17,13 @@ SHOWN_AT_ONCE: Final = 20
 """Number of groups in a preview; `jobclaim dead list --groups` shows all."""
 
 
-def preview(dead: DeadLetters, wanted: Filter | Sequence[str], verb: Verb, limit: int | None) -> int:
+def preview(dead: DeadLetters, selection: Filter | Sequence[str], verb: Verb, limit: int | None) -> int:
     """Write to standard error which jobs are selected; return how many there are, ignoring the limit."""
     from jobclaim.recovery.dead import Filter
 
-    if not isinstance(wanted, Filter):
-        return len(wanted)
-    groups = dead.groups(wanted)
+    if not isinstance(selection, Filter):
+        return len(selection)
+    groups = dead.groups(selection)
     count = sum(group.count for group in groups)
     at_most = f", at most {limit} now" if limit is not None and limit < count else ""
     remark(f"{count} dead letter{'' if count == 1 else 's'} to {verb} in {len(groups)} groups{at_most}:")
@@ -33,17 +33,17 @@ def preview(dead: DeadLetters, wanted: Filter | Sequence[str], verb: Verb, limit
 
 
 def print_plan(
-    dead: DeadLetters, wanted: Filter | Sequence[str], verb: Verb, count: int, limit: int | None, out: Output
+    dead: DeadLetters, selection: Filter | Sequence[str], verb: Verb, count: int, limit: int | None, out: Output
 ) -> None:
     """Write what a dry run would do: the record of an action without effect, or the ids of the selected jobs."""
     from jobclaim.recovery.dead import ActReport, Filter
 
     matched = count if limit is None else min(count, limit)
-    if not isinstance(wanted, Filter):
+    if not isinstance(selection, Filter):
         remark(f"{matched} named jobs would be selected to {verb}.")
     if out.is_ids:
-        meant = (job.job_id for job in dead.find(wanted)) if isinstance(wanted, Filter) else iter(wanted)
-        for job_id in islice(meant, matched):
+        job_ids = (job.job_id for job in dead.find(selection)) if isinstance(selection, Filter) else iter(selection)
+        for job_id in islice(job_ids, matched):
             out.id(job_id)
     elif out.format != "table":
         report = ActReport(matched=matched, limited=matched < count)

@@ -167,12 +167,12 @@ def wait_for_modules(names: Sequence[str], *, sleep: Callable[[float], None] = t
     A worker that starts without them ends with a traceback. No module is imported.
     """
     see_this_folder()
-    told: list[str] = []
+    reported: list[str] = []
     while missing := [name for name in names if find_spec(name.partition(".")[0]) is None]:
-        if missing != told:
+        if missing != reported:
             listed = ", ".join(repr(name) for name in missing)
             remark(f"Waiting for {listed}, of JOBCLAIM_TASK_MODULES, in {Path.cwd()}; Ctrl-C ends.")
-            told = missing
+            reported = missing
         sleep(POLL_SECONDS * 4)
         invalidate_caches()
 

@@ -133,7 +133,7 @@ def validate(
         baseline=baseline,
         write=write_baseline,
     )
-    click.get_current_context().exit(_judged(code, looked.incomplete, "orphaned-tasks" in chosen))
+    click.get_current_context().exit(_exit_code(code, looked.incomplete, "orphaned-tasks" in chosen))
 
 
 @command.command(
@@ -234,11 +234,11 @@ def _at(row: Mapping[str, Any]) -> str:
     return str(row["at"])
 
 
-def _judged(code: ExitCode, incomplete: tuple[str, ...], asked: bool) -> ExitCode:
+def _exit_code(code: ExitCode, incomplete: tuple[str, ...], strict: bool) -> ExitCode:
     """Report the places that could not be checked. If the user asked for the check, they make it fail."""
     if not incomplete:
         return code
     remark("Not checked for orphaned tasks, because only the running app knows them (--app MODULE:NAME):")
     for place in incomplete:
         remark(f"  {place}")
-    return ExitCode.ERROR if asked and code is ExitCode.OK else code
+    return ExitCode.ERROR if strict and code is ExitCode.OK else code

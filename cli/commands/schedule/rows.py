@@ -44,7 +44,7 @@ def times(entry: Entry) -> str:
         (cron.months, range(1, 13)),
         (cron.weekdays, range(7)),
     )
-    fields = ("*" if len(given) == len(full) else ",".join(map(str, sorted(given))) for given, full in sets)
+    fields = ("*" if len(values) == len(full) else ",".join(map(str, sorted(values))) for values, full in sets)
     return " ".join([*fields, *([f"({entry.zone})"] if entry.zone and str(entry.zone) != "UTC" else [])])
 
 

@@ -23,24 +23,24 @@ def follow(
     *,
     timeout_ms: int,
     sleep: Callable[[float], None] = time.sleep,
-    tell: Callable[[str], None] = remark,
+    notify: Callable[[str], None] = remark,
 ) -> Job:
     """Poll the job until it has ended or the timeout has passed; return it as last read."""
     deadline, pause = repo.clock() + timeout_ms, FIRST_PAUSE
-    told, far = (job.status, job.attempt), _far(job)
+    reported, progress = (job.status, job.attempt), _progress(job)
     while job.status.is_open and repo.clock() < deadline:
         sleep(pause)
         pause = min(pause * 1.3, LONGEST_PAUSE)
         job = repo.get_job(job.job_id)
-        if (job.status, job.attempt) != told:
-            told = (job.status, job.attempt)
-            tell(_state(job))
-        if (now_far := _far(job)) != far and (far := now_far):
-            tell(far)
+        if (job.status, job.attempt) != reported:
+            reported = (job.status, job.attempt)
+            notify(_state(job))
+        if (new_progress := _progress(job)) != progress and (progress := new_progress):
+            notify(progress)
     return job
 
 
-def _far(job: Job) -> str:
+def _progress(job: Job) -> str:
     """Describe the job's progress or what it waits for; empty if neither is known."""
     if (wait := job.waiting) is not None:
         return waits_in_words(wait.name, wait.since, wait.until, wait.since)

@@ -150,12 +150,12 @@ def members(settings: Settings) -> Iterator[Member]:
     """
     from jobclaim.cli.commands.worker.local import LocalWorker, run_argv
 
-    wanted = {name: (group.queues, group.concurrency) for name, group in settings.groups.items()}
-    if taken := {settings.recovery_queue, BEAT} & set(wanted):
+    groups = {name: (group.queues, group.concurrency) for name, group in settings.groups.items()}
+    if taken := {settings.recovery_queue, BEAT} & set(groups):
         raise Refused(f"worker group {min(taken)!r} has the name of the recovery worker or of beat; rename it")
     if settings.recovery_by_beat:
-        wanted[settings.recovery_queue] = ((settings.recovery_queue,), None)
-    for name, (queues, concurrency) in wanted.items():
+        groups[settings.recovery_queue] = ((settings.recovery_queue,), None)
+    for name, (queues, concurrency) in groups.items():
         worker = LocalWorker.of(settings, name)
         processes = concurrency or max(settings.queue(queue).concurrency for queue in queues)
         yield Member(worker, queues, tuple(run_argv(worker, queues, processes, ())))

@@ -88,7 +88,7 @@ def test_no_column_leaves_the_chart(figures: list[int]) -> None:
 def test_a_meter_shows_where_the_limit_was_once_it_is_passed(
     share: float, tone: str, value: str, width: float, limit_at: float
 ) -> None:
-    drawn = charts.meter(share, says="x")
+    drawn = charts.meter(share, description="x")
     assert (drawn.tone, drawn.value, drawn.width, drawn.limit_at) == (tone, value, width, limit_at)
 
 
@@ -108,7 +108,7 @@ def test_a_running_attempt_reaches_until_now() -> None:
     chart = charts.attempts_chart(held, 0, 100_000)
     assert [lane.bars[0].tone for lane in chart.lanes] == ["warn", "run"]
     assert chart.lanes[1].bars[0].x + chart.lanes[1].bars[0].width == pytest.approx(100)
-    assert "held 30 s, lease until 1970-01-01 00:01:30Z" in chart.lanes[0].bars[0].says
+    assert "held 30 s, lease until 1970-01-01 00:01:30Z" in chart.lanes[0].bars[0].description
 
 
 def test_a_drawn_chart_has_title_description_and_table_and_escapes_its_labels() -> None:

@@ -72,8 +72,8 @@ def test_every_refusal_is_listed_with_its_reason(board: Board) -> None:
     jobs = [board.failed() for _ in range(3)]
     mark, real = group_of(board), board.services.letters.find
 
-    def find(wanted: Filter) -> Iterator[Job]:
-        found = list(real(wanted))
+    def find(selection: Filter) -> Iterator[Job]:
+        found = list(real(selection))
         board.repo.retry_job(jobs[1].job_id)  # somebody is faster, after it was read
         yield from found
 
@@ -224,7 +224,7 @@ def test_the_command_line_means_the_jobs_that_the_page_means(board: Board, asked
         given = context.params
         session = Session()
         vars(session)["settings"] = board.settings  # cached
-        meant = dead.made_filter(session, given, given["states"])
+        meant = dead.filter_of(session, given, given["states"])
     assert meant == act.query.filter(board.clock())
     assert (verb.name, given["limit"], given["rate"], given["reason"]) == (act.verb, act.limit, act.rate, act.reason)
 
