@@ -71,9 +71,9 @@ def tags(value: Any) -> tuple[str, ...]:
                 f"tag {_short(tag)} must be text of 1 to {MAX_TAG} ASCII letters, digits and _ . : / = @ + -; write it "
                 "like customer:42"
             )
-    if len(given := tuple(dict.fromkeys(words))) > MAX_TAGS:
-        raise InvalidInput(f"{len(given)} tags were given, at most {MAX_TAGS} are allowed; leave some out")
-    return given
+    if len(unique := tuple(dict.fromkeys(words))) > MAX_TAGS:
+        raise InvalidInput(f"{len(unique)} tags were given, at most {MAX_TAGS} are allowed; leave some out")
+    return unique
 
 
 def _short(value: Any) -> str:

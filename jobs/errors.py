@@ -117,9 +117,9 @@ class ClaimLost(JobError):
 class NotClaimed(ClaimLost):
     """A write that requires a claim was made without one."""
 
-    def __init__(self, job_id: str, wanted: str) -> None:
+    def __init__(self, job_id: str, status: str) -> None:
         super().__init__(
-            f"job {job_id!r} cannot become {wanted}: this JobRepo holds no claim on it; call claim_job({job_id!r}) "
+            f"job {job_id!r} cannot become {status}: this JobRepo holds no claim on it; call claim_job({job_id!r}) "
             "first, and update through the same JobRepo"
         )
 

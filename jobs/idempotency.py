@@ -212,12 +212,12 @@ def store_result(
     refuse_mark(result, "result")
     codec.encode(result, what="result", limit=repo.settings.max_result_bytes)
     key = checks.text(key, "idempotency key", checks.MAX_KEY)
-    asked = Submission(task=task, queue=repo.settings.default_queue, idempotency_key=key, ttl=ttl_seconds)
-    job = new_job(asked, repo.settings, repo.clock, any_queue=True)
+    submission = Submission(task=task, queue=repo.settings.default_queue, idempotency_key=key, ttl=ttl_seconds)
+    job = new_job(submission, repo.settings, repo.clock, any_queue=True)
     if job_id is not None:
         job = replace(job, job_id=checks.text(job_id, "job_id"), idempotency_key="", fingerprint="")
-    done = lifecycle.completed(job, result, repo.clock(), repo.retention)
-    existing, after = None, done
+    completed = lifecycle.completed(job, result, repo.clock(), repo.retention)
+    existing, after = None, completed
     for _ in range(ROUNDS):
         written = repo.table.apply(existing, Move.RECORD, after)
         if written.applied:
@@ -225,7 +225,7 @@ def store_result(
         existing = written.job
         if existing and _answers(existing, repo.clock()):
             return lifecycle.as_duplicate(existing)
-        after = lifecycle.resubmitted(existing, done) if existing else done
+        after = lifecycle.resubmitted(existing, completed) if existing else completed
     raise StoreUnavailable(
         f"key {key!r} of task {task!r} changed {ROUNDS} times while its result was stored; try again"
     )

@@ -278,8 +278,8 @@ class Job:
     def told(self) -> Progress | None:
         """Last progress report of the running attempt; ``None`` if it reported nothing, and after its end."""
         known = self.progress
-        mine = self.status is JobStatus.PROCESSING and known is not None and known.attempt == self.attempt
-        return known if mine else None
+        is_current = self.status is JobStatus.PROCESSING and known is not None and known.attempt == self.attempt
+        return known if is_current else None
 
     def wait_named(self, name: str) -> Wait | None:
         """Return a wait by name; ``None`` if there is none."""

@@ -27,8 +27,12 @@ def same_result(stored: Job, after: Job) -> bool:
 
     Effects are recognized by their digest: a completion without them must not pass for one with them.
     """
-    mine = stored.status is JobStatus.COMPLETED and stored.claim_token == after.claim_token
-    return mine and stored.effects == after.effects and codec.encode(stored.result) == codec.encode(after.result)
+    same_claim_completed = stored.status is JobStatus.COMPLETED and stored.claim_token == after.claim_token
+    return (
+        same_claim_completed
+        and stored.effects == after.effects
+        and codec.encode(stored.result) == codec.encode(after.result)
+    )
 
 
 def same_end(stored: Job, after: Job) -> bool:
@@ -48,8 +52,8 @@ def same_step(stored: Job, after: Job) -> bool:
 
 def same_progress(stored: Job, after: Job) -> bool:
     """Recognize the last progress report while the claim holds."""
-    told = (stored.progress, codec.encode(stored.checkpoint)) == (after.progress, codec.encode(after.checkpoint))
-    return same_claim(stored, after) and told
+    same_report = (stored.progress, codec.encode(stored.checkpoint)) == (after.progress, codec.encode(after.checkpoint))
+    return same_claim(stored, after) and same_report
 
 
 def same_note(stored: Job, after: Job) -> bool:
@@ -102,8 +106,8 @@ def _has_waits(stored: Job, after: Job) -> bool:
     """Check whether the waits of one job are among those of the other, regardless of later resumes."""
     known = {wait.name: wait for wait in stored.waits}
     return all(
-        (mine := known.get(wait.name)) is not None
-        and (mine.since, mine.until, mine.timed_out, mine.announced)
+        (stored_wait := known.get(wait.name)) is not None
+        and (stored_wait.since, stored_wait.until, stored_wait.timed_out, stored_wait.announced)
         == (wait.since, wait.until, wait.timed_out, wait.announced)
         for wait in after.waits
     )

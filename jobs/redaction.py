@@ -118,9 +118,9 @@ class Masked(Exception):
     """An exception without its message, for standard logging to write."""
 
 
-def masked_exception(given: Any) -> tuple[type[BaseException], BaseException, TracebackType | None] | None:
+def masked_exception(exc_info: Any) -> tuple[type[BaseException], BaseException, TracebackType | None] | None:
     """Return the ``exc_info`` of a line with its type and frames, but without its message."""
-    if (error := _error(given)) is None:
+    if (error := _error(exc_info)) is None:
         return None
     return type(error), Masked(_name(error)), error.__traceback__
 
@@ -140,8 +140,8 @@ def _name(error: BaseException) -> str:
     return f"{type(error).__module__}.{type(error).__qualname__}"
 
 
-def _error(given: Any) -> BaseException | None:
-    if given is True:
-        given = sys.exc_info()
-    error = given[1] if isinstance(given, tuple) else given
+def _error(exc_info: Any) -> BaseException | None:
+    if exc_info is True:
+        exc_info = sys.exc_info()
+    error = exc_info[1] if isinstance(exc_info, tuple) else exc_info
     return error if isinstance(error, BaseException) else None

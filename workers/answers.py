@@ -47,9 +47,9 @@ class Fleet:
             },
         )
 
-    def only(self, wanted: Iterable[str]) -> Fleet:
+    def only(self, names: Iterable[str]) -> Fleet:
         """Keep the workers with these names or ids."""
-        named = set(wanted)
+        named = set(names)
         kept = {node: one for node, one in self.nodes.items() if named & {node, one.node, one.worker_id}}
         return Fleet(self.app, kept)
 
@@ -95,8 +95,8 @@ def active(fleet: Fleet, node: str, **_: Any) -> Any:
 
 def query_task(fleet: Fleet, node: str, ids: Any = ()) -> Any:
     """Describe those of the given jobs that run on this worker."""
-    wanted = {ids} if isinstance(ids, str) else set(ids)
-    return {told["id"]: ["active", told] for told in fleet.running(node) if told["id"] in wanted}
+    names = {ids} if isinstance(ids, str) else set(ids)
+    return {running["id"]: ["active", running] for running in fleet.running(node) if running["id"] in names}
 
 
 def registered(fleet: Fleet, node: str, taskinfoitems: Any = None, **_: Any) -> Any:
@@ -113,8 +113,8 @@ def registered(fleet: Fleet, node: str, taskinfoitems: Any = None, **_: Any) -> 
 
 
 def _registered(task: Any, name: str, items: list[str]) -> str:
-    told = [f"{item}={value}" for item in items if (value := getattr(task, item, None)) is not None]
-    return f"{name} [{' '.join(told)}]" if told else name
+    described = [f"{item}={value}" for item in items if (value := getattr(task, item, None)) is not None]
+    return f"{name} [{' '.join(described)}]" if described else name
 
 
 def active_queues(fleet: Fleet, node: str) -> Any:

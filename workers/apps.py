@@ -28,9 +28,9 @@ def default_app() -> Celery:
 
 def create_app(settings: Settings | None = None) -> Celery:
     """Make an app from settings only; it does not become the current app."""
-    made = Celery("jobclaim", set_as_current=False)
-    install(made, settings)
-    return made
+    app = Celery("jobclaim", set_as_current=False)
+    install(app, settings)
+    return app
 
 
 def app_for(settings: Settings) -> Celery:

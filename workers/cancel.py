@@ -108,10 +108,10 @@ def _cancel_waiting(repo: JobRepo, job: Job, reason: str, send: Callable[[Job], 
 def _notify_links(repo: JobRepo, job: Job, send: Callable[[Job], Any] | None) -> None:
     """Let a worker notify the job's chord and the rest of its chain; recovery resends a lost message."""
     try:
-        if told := announcement(repo, job):
+        if notification := announcement(repo, job):
             from jobclaim.workers import apps
 
-            (send or partial(apps.send, repo.settings))(told)
+            (send or partial(apps.send, repo.settings))(notification)
     except Exception as error:  # noqa: BLE001 - the job is cancelled, even if its links are notified later
         log.warning("links.delayed", error=type(error).__name__, **job.log_context())
 

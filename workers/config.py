@@ -50,12 +50,12 @@ def merge(handle: Handle) -> None:
         *_priorities_of_routes(host),
     ]
     for key, value in preferred(settings).items():
-        if not host.says(key):
+        if not host.is_set(key):
             host.set(key, value)
     _default_queue(host, settings, overridden)
     _combine(host, handle)
     _refuse_another_broker(conf)
-    if not conf.result_backend and not host.says("result_expires"):
+    if not conf.result_backend and not host.is_set("result_expires"):
         # plain tasks' results are kept as long as jobs'
         host.set("result_expires", settings.completed_retention_days * 86_400)
     handle.refusal = None
@@ -90,7 +90,7 @@ class HostValues:
         self._conf = conf
         self._merged = merged
 
-    def says(self, key: str) -> bool:
+    def is_set(self, key: str) -> bool:
         """Return whether the host sets the key."""
         if not self._is_given(key):
             return False
@@ -102,7 +102,7 @@ class HostValues:
 
     def get(self, key: str) -> Any:
         """Return the host's value; ``None`` if there is none."""
-        return self._conf[key] if self.says(key) else None
+        return self._conf[key] if self.is_set(key) else None
 
     def _is_given(self, key: str) -> bool:
         """Check whether the host sets a key. `value_set_for` of Celery 5.6 does not find it under the host's prefix,
@@ -121,15 +121,19 @@ class HostValues:
 
 
 def _require(host: HostValues, settings: Settings) -> Iterator[dict[str, str]]:
-    for key, wanted in required(settings).items():
-        if host.says(key) and (theirs := host.get(key)) != wanted.value and not _same_broker(key, theirs):
-            yield _overridden(key, theirs, wanted.value, wanted.why)
-        host.set(key, wanted.value)
+    for key, requirement in required(settings).items():
+        if (
+            host.is_set(key)
+            and (configured := host.get(key)) != requirement.value
+            and not _same_broker(key, configured)
+        ):
+            yield _overridden(key, configured, requirement.value, requirement.why)
+        host.set(key, requirement.value)
 
 
-def _same_broker(key: str, theirs: Any) -> bool:
+def _same_broker(key: str, value: Any) -> bool:
     """Return whether a host's broker is SQS as well: credentials in its URL are not used, boto3 finds its own."""
-    return key.startswith("broker_") and (not theirs or str(theirs).split(":")[0] in ("sqs", "SQS"))
+    return key.startswith("broker_") and (not value or str(value).split(":")[0] in ("sqs", "SQS"))
 
 
 def _transport_options(host: HostValues, settings: Settings) -> Iterator[dict[str, str]]:
@@ -141,13 +145,13 @@ def _transport_options(host: HostValues, settings: Settings) -> Iterator[dict[st
         "wait_time_seconds": settings.wait_time_seconds,
         "jobclaim_settings": settings,
     }
-    if not host.says("broker_transport_options") and "broker_transport_options" in host:
+    if not host.is_set("broker_transport_options") and "broker_transport_options" in host:
         return
-    theirs = dict(host.get("broker_transport_options") or {})
+    configured = dict(host.get("broker_transport_options") or {})
     for option, why in TRANSPORT_OPTIONS.items():
-        if option in theirs and (value := theirs.pop(option)) != ours.get(option):
+        if option in configured and (value := configured.pop(option)) != ours.get(option):
             yield _overridden(f"broker_transport_options[{option!r}]", value, ours.get(option, "derived"), why)
-    host.set("broker_transport_options", theirs | ours)
+    host.set("broker_transport_options", configured | ours)
 
 
 def _only_json(host: HostValues) -> Iterator[dict[str, str]]:
@@ -161,53 +165,53 @@ def _only_json(host: HostValues) -> Iterator[dict[str, str]]:
         accepted = safe
     host.set("accept_content", accepted if {"json", "application/json"} & set(accepted) else [*accepted, "json"])
     for key in ("task_serializer", "result_serializer"):
-        if (theirs := host.get(key)) in UNSAFE_CONTENT:
-            yield _overridden(key, theirs, "json", "decoding it runs code from the message")
+        if (configured := host.get(key)) in UNSAFE_CONTENT:
+            yield _overridden(key, configured, "json", "decoding it runs code from the message")
             host.set(key, "json")
 
 
 def _default_queue(host: HostValues, settings: Settings, overridden: list[dict[str, str]]) -> None:
-    theirs = host.get("task_default_queue")
-    if theirs is None or theirs in settings.queue_names:
+    configured = host.get("task_default_queue")
+    if configured is None or configured in settings.queue_names:
         return
-    if theirs != CELERYS_QUEUE:
-        why = f"queue {theirs!r} is not configured in jobclaim's settings; add it to queues to keep it"
-        overridden.append(_overridden("task_default_queue", theirs, settings.default_queue, why))
+    if configured != CELERYS_QUEUE:
+        why = f"queue {configured!r} is not configured in jobclaim's settings; add it to queues to keep it"
+        overridden.append(_overridden("task_default_queue", configured, settings.default_queue, why))
     host.set("task_default_queue", settings.default_queue)
 
 
 def _combine(host: HostValues, handle: Handle) -> None:
     """Combine the host's queues, routes, modules and schedules with jobclaim's."""
     settings = handle.settings
-    theirs = {getattr(queue, "name", queue): queue for queue in host.get("task_queues") or ()}
+    configured = {getattr(queue, "name", queue): queue for queue in host.get("task_queues") or ()}
     own = {queue.name: Queue(queue.name, routing_key=queue.name) for queue in settings.queues}
-    if host.says("task_queues") or "task_queues" not in host:
-        host.set("task_queues", list((theirs | own).values()))
+    if host.is_set("task_queues") or "task_queues" not in host:
+        host.set("task_queues", list((configured | own).values()))
     _combine_routes(host, handle)
-    if host.says("imports") or "imports" not in host:
+    if host.is_set("imports") or "imports" not in host:
         modules = [*(host.get("imports") or ()), *settings.task_modules]
         host.set("imports", list(dict.fromkeys(modules)))
-    if host.says("beat_schedule") or "beat_schedule" not in host:
+    if host.is_set("beat_schedule") or "beat_schedule" not in host:
         host.set("beat_schedule", merge_schedules(beat_schedule(settings), host.get("beat_schedule")))
 
 
 def _combine_routes(host: HostValues, handle: Handle) -> None:
     settings = handle.settings
     own = {name: {"queue": settings.queue_of(name)} for name in settings.tasks}
-    theirs = host.get("task_routes")
-    if theirs is None:
+    configured = host.get("task_routes")
+    if configured is None:
         if "task_routes" not in host:
             host.set("task_routes", own)
         return
-    several = list(theirs) if isinstance(theirs, (list, tuple)) and not _is_pairs(theirs) else [theirs]
+    several = list(configured) if isinstance(configured, (list, tuple)) and not _is_pairs(configured) else [configured]
     handle.host_routes = routes.prepare(several)
     host.set("task_routes", [*several, own])
 
 
 def _priorities_of_routes(host: HostValues) -> Iterator[dict[str, str]]:
     """Report the host's routes that set a priority, which has no effect; a route that is a function cannot be read."""
-    theirs = host.get("task_routes")
-    for routes_ in theirs if isinstance(theirs, (list, tuple)) and not _is_pairs(theirs) else [theirs]:
+    configured = host.get("task_routes")
+    for routes_ in configured if isinstance(configured, (list, tuple)) and not _is_pairs(configured) else [configured]:
         pairs = routes_.items() if isinstance(routes_, Mapping) else routes_ if _is_pairs(routes_) else ()
         for pattern, route in pairs:
             if isinstance(route, Mapping) and (priority := route.get("priority")) is not None:

@@ -118,21 +118,21 @@ class JobControl(Control):
         NoRemoteControl
             The command is not possible on SQS, or there is no live worker of that name.
         """
-        given = {name: value for name, value in {**(arguments or {}), **further}.items() if value is not None}
+        arguments_ = {name: value for name, value in {**(arguments or {}), **further}.items() if value is not None}
         if command in ("revoke", "terminate"):
-            answers = {EVERYWHERE: self._revoked(given["task_id"])}
+            answers = {EVERYWHERE: self._revoked(arguments_["task_id"])}
         elif command == "shutdown":
             answers = self._shut_down(self._named(command, destination, pattern, matcher))
         elif command in ANSWERS:
             fleet = self._fleet(destination, pattern, matcher)
-            answers = {node: ANSWERS[command](fleet, node, **given) for node in fleet.nodes}
-            _refuse_unknown_ids(command, given, answers)
+            answers = {node: ANSWERS[command](fleet, node, **arguments_) for node in fleet.nodes}
+            _refuse_unknown_ids(command, arguments_, answers)
         else:
             _refuse(command)
-        told = [{node: answer} for node, answer in answers.items()][:limit]
-        for each in told if callback else ():
+        replies = [{node: answer} for node, answer in answers.items()][:limit]
+        for each in replies if callback else ():
             callback(each)
-        return told if reply else None
+        return replies if reply else None
 
     def revoke(self, task_id: str | Iterable[str], *_: Any, **__: Any) -> dict[str, str]:
         """Cancel jobs, running ones too, whether or not ``terminate`` is given; return the answer for each.
@@ -183,8 +183,8 @@ class JobControl(Control):
 
     def _revoked(self, ids: Any) -> dict[str, str]:
         answers = self.revoke([ids] if isinstance(ids, str) else list(ids))
-        told = "\n".join(f"{job_id}: {answer}" for job_id, answer in answers.items())
-        return {"error" if {"unknown", "refused"}.intersection(answers.values()) else "ok": told}
+        lines = "\n".join(f"{job_id}: {answer}" for job_id, answer in answers.items())
+        return {"error" if {"unknown", "refused"}.intersection(answers.values()) else "ok": lines}
 
     def _shut_down(self, fleet: Fleet) -> dict[str, Any]:
         repo = self.app.jobclaim.repo
@@ -226,9 +226,9 @@ def _refuse(command: str) -> NoReturn:
     raise NoRemoteControl(f"remote control command {command!r}: {why}")
 
 
-def _refuse_unknown_ids(command: str, given: Mapping[str, Any], answers: Mapping[str, Any]) -> None:
+def _refuse_unknown_ids(command: str, arguments: Mapping[str, Any], answers: Mapping[str, Any]) -> None:
     """Refuse unknown ids: an empty answer would be wrong, because jobs that do not run may wait or have ended."""
     if command == "query_task" and not any(answers.values()):
         raise NoRemoteControl(
-            f"none of the jobs {given.get('ids')} runs on a live worker; `jobclaim show ID` shows its state"
+            f"none of the jobs {arguments.get('ids')} runs on a live worker; `jobclaim show ID` shows its state"
         )

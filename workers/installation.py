@@ -110,8 +110,8 @@ def _replace_celerys_own(app: Any) -> None:
             setattr(app, name, ours)
     if type(app).Beat is Celery.Beat:
         app.Beat = partial(_make_beat, app)
-    for made in ("control", "events", "log", "amqp"):
-        vars(app).pop(made, None)
+    for cached in ("control", "events", "log", "amqp"):
+        vars(app).pop(cached, None)
     app._backend_cache = None
     app._local.__dict__.pop("backend", None)
 

@@ -162,13 +162,11 @@ def _problems_of(task: Any, handle: Handle) -> list[str]:
 
 
 def _two_routes(task: Any, handle: Handle) -> list[str]:
-    ours, theirs = handle.settings.task_spec(task.name).queue, host_route(task, handle)
-    if ours is None or theirs is None or ours == theirs:
+    ours, host_queue = handle.settings.task_spec(task.name).queue, host_route(task, handle)
+    if ours is None or host_queue is None or ours == host_queue:
         return []
-    name = f"task {task.name!r}"
-    return [
-        f"{name}: jobclaim's settings route it to queue {ours!r} and the app's task_routes to {theirs!r}; remove one"
-    ]
+    routes = f"queue {ours!r} and the app's task_routes to {host_queue!r}"
+    return [f"task {task.name!r}: jobclaim's settings route it to {routes}; remove one"]
 
 
 def _wrong_limits(task: Any, queue: str, settings: Settings) -> list[str]:

@@ -57,8 +57,8 @@ class Reports:
         if not isinstance(state, str) or not 0 < len(state) <= MAX_STATE:
             raise InvalidInput(f"state={state!r} must be text of 1 to {MAX_STATE} characters")
         codec.encode(meta, what="meta", limit=MAX_META)
-        given = meta if isinstance(meta, dict) else {}
-        done, total = _maybe(given.get("current", given.get("done"))), _maybe(given.get("total"))
+        fields = meta if isinstance(meta, dict) else {}
+        done, total = _maybe(fields.get("current", fields.get("done"))), _maybe(fields.get("total"))
         self._take(Progress(done=done, total=total, state=state, meta=_copied(meta)), now)
 
     def is_due(self, now: int) -> bool:
@@ -70,11 +70,11 @@ class Reports:
         if self.progress is not None or self.checkpoint is not ...:
             self.progress, self.checkpoint, self.written_at = None, ..., now
 
-    def _take(self, told: Progress, now: int) -> None:
-        if self._first is None and told.done is not None:
-            self._first = (told.done, now)
+    def _take(self, progress: Progress, now: int) -> None:
+        if self._first is None and progress.done is not None:
+            self._first = (progress.done, now)
         first_done, first_at = self._first or (None, 0)
-        self.progress = replace(told, attempt=self._attempt, at=now, first_done=first_done, first_at=first_at)
+        self.progress = replace(progress, attempt=self._attempt, at=now, first_done=first_done, first_at=first_at)
 
 
 def _number(value: Any, what: str) -> float | None:

@@ -46,10 +46,10 @@ def made(effects: str) -> tuple[int, list[Made]]:
         return int(number), []
 
 
-def without_keys(effects: str, instead: str) -> str:
+def without_keys(effects: str, replacement: str) -> str:
     """Return the evidence with the keys, which may name persons, replaced by other text."""
     _, first = made(effects)
-    shown = [(one.kind, one.table, instead) for one in first]
+    shown = [(one.kind, one.table, replacement) for one in first]
     return f"{effects.partition(' ')[0]} {json.dumps(shown)}" if first else effects
 
 

@@ -86,13 +86,13 @@ def _typed(value: Any, place: str) -> dict[str, Any]:
     from boto3.dynamodb.types import TypeSerializer
 
     try:
-        made: Any = TypeSerializer().serialize(_exact(value))
+        typed: Any = TypeSerializer().serialize(_exact(value))
     except Exception as error:
         raise InvalidEffect(
             f"{place} cannot be stored in DynamoDB: {error}; pass text, bytes, numbers, booleans, None, non-empty "
             "sets of one type, and lists and maps of these (a date as text)"
         ) from error
-    return dict(made)
+    return dict(typed)
 
 
 def _exact(value: Any) -> Any:
@@ -146,9 +146,9 @@ def canonical(value: Any) -> Any:
 
 
 def _in_order(kind: str, inner: Any) -> Any:
-    made = canonical(inner)
-    is_set = kind in ("SS", "NS", "BS") and isinstance(made, list) and _are_text(made)
-    return sorted(made) if is_set else made
+    value = canonical(inner)
+    is_set = kind in ("SS", "NS", "BS") and isinstance(value, list) and _are_text(value)
+    return sorted(value) if is_set else value
 
 
 def _are_text(values: Iterable[Any]) -> bool:

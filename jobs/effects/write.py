@@ -91,9 +91,9 @@ class Write:
         if "Key" in self.request:
             return dict(self.request["Key"])
         names = self.request.get("ExpressionAttributeNames", {})
-        asked = _NAMED_BY_CONDITION.findall(self.request.get("ConditionExpression", ""))
+        named = _NAMED_BY_CONDITION.findall(self.request.get("ConditionExpression", ""))
         item = self.request["Item"]
-        return {name: item[name] for name in dict.fromkeys(names.get(one, one) for one in asked) if name in item}
+        return {name: item[name] for name in dict.fromkeys(names.get(one, one) for one in named) if name in item}
 
 
 def make(
@@ -111,50 +111,50 @@ def make(
     InvalidEffect
     """
     what = f"{collector}.{METHODS[operation]}"
-    given = {name: value for name, value in request.items() if value is not None}
-    _check_names(operation, given, what)
-    given = _with_built_condition(given, what)
-    groups: dict[str, Any] = {name: given[name] for name in VALUES if name in given}
+    parameters = {name: value for name, value in request.items() if value is not None}
+    _check_names(operation, parameters, what)
+    parameters = _with_built_condition(parameters, what)
+    groups: dict[str, Any] = {name: parameters[name] for name in VALUES if name in parameters}
     for name, values in groups.items():
         if not isinstance(values, Mapping) or not values or not all(isinstance(one, str) for one in values):
             raise InvalidEffect(f"{what}: {name}={values!r} must be a map of attributes that is not empty")
     typed, is_plain = to_typed(groups, what)
-    write = Write(operation, {**given, **typed}, is_plain, what)
+    write = Write(operation, {**parameters, **typed}, is_plain, what)
     write.refuse_table(refused_tables)
     _check_sizes(write, what)
     return write
 
 
-def _check_names(operation: str, given: Mapping[str, Any], what: str) -> None:
+def _check_names(operation: str, parameters: Mapping[str, Any], what: str) -> None:
     known = (*NEEDED[operation], *OPTIONAL)
-    for name in given:
+    for name in parameters:
         if name not in known:
             raise InvalidEffect(
                 f"{what} has no parameter {name!r}{did_you_mean(name, known)}; its parameters are DynamoDB's own in "
                 f"TransactWriteItems: {', '.join(dict.fromkeys(known))}"
             )
-    if missing := [name for name in NEEDED[operation] if name not in given]:
+    if missing := [name for name in NEEDED[operation] if name not in parameters]:
         raise InvalidEffect(f"{what} needs {', '.join(missing)}, as DynamoDB's {operation} does")
     for name in ("TableName", "UpdateExpression"):
-        if name in given and not (isinstance(given[name], str) and given[name].strip()):
-            raise InvalidEffect(f"{what}: {name}={given[name]!r} must be text")
+        if name in parameters and not (isinstance(parameters[name], str) and parameters[name].strip()):
+            raise InvalidEffect(f"{what}: {name}={parameters[name]!r} must be text")
 
 
-def _with_built_condition(given: dict[str, Any], what: str) -> dict[str, Any]:
+def _with_built_condition(parameters: dict[str, Any], what: str) -> dict[str, Any]:
     """Expand a condition built with ``boto3.dynamodb.conditions``, as boto3's resources do."""
-    asked = given.get("ConditionExpression")
-    if asked is None or isinstance(asked, str):
-        return given
+    condition = parameters.get("ConditionExpression")
+    if condition is None or isinstance(condition, str):
+        return parameters
     from boto3.dynamodb.conditions import ConditionBase, ConditionExpressionBuilder
 
-    if not isinstance(asked, ConditionBase):
-        raise InvalidEffect(f"{what}: ConditionExpression={asked!r} must be text, or Attr(...) of boto3")
-    built = ConditionExpressionBuilder().build_expression(asked)
-    names = {**given.get("ExpressionAttributeNames", {}), **built.attribute_name_placeholders}
-    values = {**given.get("ExpressionAttributeValues", {}), **built.attribute_value_placeholders}
+    if not isinstance(condition, ConditionBase):
+        raise InvalidEffect(f"{what}: ConditionExpression={condition!r} must be text, or Attr(...) of boto3")
+    built = ConditionExpressionBuilder().build_expression(condition)
+    names = {**parameters.get("ExpressionAttributeNames", {}), **built.attribute_name_placeholders}
+    values = {**parameters.get("ExpressionAttributeValues", {}), **built.attribute_value_placeholders}
     optional = {"ExpressionAttributeNames": names, "ExpressionAttributeValues": values}
     return {
-        **given,
+        **parameters,
         "ConditionExpression": built.condition_expression,
         **{name: value for name, value in optional.items() if value},
     }

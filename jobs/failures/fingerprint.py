@@ -28,10 +28,10 @@ def top_frame(error: BaseException) -> str:
     contains only libraries, return their innermost function.
     """
     codes = list(_codes(error.__traceback__))
-    mine = [code for code in codes if is_users(code.co_filename)]
+    users_code = [code for code in codes if is_users(code.co_filename)]
     if not codes:
         return ""
-    code = (mine or codes)[-1]
+    code = (users_code or codes)[-1]
     return f"{'/'.join(Path(code.co_filename).parts[-LEVELS:])}:{code.co_qualname}"
 
 

@@ -40,8 +40,8 @@ def waiting(job: Job, name: str, now: int, until: int) -> Job:
     It is due at its deadline, so that the index shows it to recovery then and not before.
     """
     known = job.wait_named(name) or Wait(name=name)
-    again = lifecycle.pending_again(job, Move.WAIT, None, now, max(now, until), charge=False)
-    noted = _with_wait(again, replace(known, since=known.since or now, until=until))
+    pending = lifecycle.pending_again(job, Move.WAIT, None, now, max(now, until), charge=False)
+    noted = _with_wait(pending, replace(known, since=known.since or now, until=until))
     return replace(noted, waits_for=name)
 
 

@@ -60,7 +60,7 @@ def id_for_key(task: str, idempotency_key: str) -> str:
     return hashlib.sha256(f"{task}\0{idempotency_key}".encode()).hexdigest()
 
 
-def new_job(asked: Submission, settings: Settings, clock: Clock, *, any_queue: bool) -> Job:
+def new_job(submission: Submission, settings: Settings, clock: Clock, *, any_queue: bool) -> Job:
     """Check a submission and build its PENDING job.
 
     Parameters
@@ -74,19 +74,19 @@ def new_job(asked: Submission, settings: Settings, clock: Clock, *, any_queue: b
         Nothing was written.
     """
     now = clock()
-    task = checks.text(asked.task, "task")
-    queue = queue_name(asked.queue, task, settings, any_queue)
-    text = codec.encode(asked.payload) if asked.text is None else asked.text
+    task = checks.text(submission.task, "task")
+    queue = queue_name(submission.queue, task, settings, any_queue)
+    text = codec.encode(submission.payload) if submission.text is None else submission.text
     codec.check_size(len(text.encode()), "payload", settings.max_payload_bytes)
-    available_at = max(now, checks.moment(asked.available_at, "available_at", now))
-    key, ttl, fingerprint = _idempotency(asked, text, settings)
+    available_at = max(now, checks.moment(submission.available_at, "available_at", now))
+    key, ttl, fingerprint = _idempotency(submission, text, settings)
     return Job(
-        job_id=_job_id(asked, task, key),
+        job_id=_job_id(submission, task, key),
         task=task,
         queue=queue,
         status=JobStatus.PENDING,
-        max_attempts=_max_attempts(asked, settings),
-        payload=asked.payload,
+        max_attempts=_max_attempts(submission, settings),
+        payload=submission.payload,
         created_at=now,
         available_at=available_at,
         idempotency_key=key,
@@ -95,30 +95,30 @@ def new_job(asked: Submission, settings: Settings, clock: Clock, *, any_queue: b
         submission=secrets.token_hex(6),
         dispatches=first_dispatches(available_at, now),
         dispatched_at=now,
-        on_orphan=_on_orphan(settings.on_orphan if asked.on_orphan is None else asked.on_orphan),
-        lease_ms=lease_ms(asked.hard_limit, queue, task, settings),
-        start_by=0 if asked.start_by is None else checks.moment(asked.start_by, "start_by", now),
-        envelope=_envelope(asked.envelope, len(text), settings.max_payload_bytes),
-        failure_policy=_policy(asked.failure_policy),
-        tags=checks.tags(asked.tags),
+        on_orphan=_on_orphan(settings.on_orphan if submission.on_orphan is None else submission.on_orphan),
+        lease_ms=lease_ms(submission.hard_limit, queue, task, settings),
+        start_by=0 if submission.start_by is None else checks.moment(submission.start_by, "start_by", now),
+        envelope=_envelope(submission.envelope, len(text), settings.max_payload_bytes),
+        failure_policy=_policy(submission.failure_policy),
+        tags=checks.tags(submission.tags),
     )
 
 
-def check_same_call(existing: Job, asked: Job) -> None:
+def check_same_call(existing: Job, new: Job) -> None:
     """Refuse a duplicate with the same key but other arguments, or whose id belongs to another task."""
-    if existing.task != asked.task:
+    if existing.task != new.task:
         raise IdempotencyMismatch(
-            f"job id {asked.job_id!r} belongs to a job of task {existing.task!r}, not {asked.task!r}; use another id"
+            f"job id {new.job_id!r} belongs to a job of task {existing.task!r}, not {new.task!r}; use another id"
         )
-    if existing.fingerprint and asked.fingerprint and existing.fingerprint != asked.fingerprint:
+    if existing.fingerprint and new.fingerprint and existing.fingerprint != new.fingerprint:
         raise IdempotencyMismatch(
-            f"idempotency key {asked.idempotency_key!r} of task {asked.task!r} was used for other arguments by job "
+            f"idempotency key {new.idempotency_key!r} of task {new.task!r} was used for other arguments by job "
             f"{existing.job_id!r}; use another key, or wait until its window of {existing.idempotency_ttl:g} s has "
             "passed"
         )
 
 
-def check_same_payload(existing: Job, asked: Job, text: str) -> None:
+def check_same_payload(existing: Job, new: Job, text: str) -> None:
     """Refuse a chosen id whose job has a different payload from the JSON ``text``.
 
     A large payload that could not be read is compared by the hash in its mark.
@@ -126,7 +126,7 @@ def check_same_payload(existing: Job, asked: Job, text: str) -> None:
     known = existing.payload
     if not (is_of(known, text) if is_mark(known) else _sorted(codec.encode(known)) == _sorted(text)):
         raise IdempotencyMismatch(
-            f"job id {asked.job_id!r} belongs to a job of task {asked.task!r} with another payload; use another id, "
+            f"job id {new.job_id!r} belongs to a job of task {new.task!r} with another payload; use another id, "
             "or read that job by get_job()"
         )
 
@@ -148,29 +148,32 @@ def queue_name(queue: str | None, task: str, settings: Settings, any_queue: bool
     return name
 
 
-def _job_id(asked: Submission, task: str, key: str) -> str:
-    if asked.job_id is not None and key:
+def _job_id(submission: Submission, task: str, key: str) -> str:
+    if submission.job_id is not None and key:
         raise InvalidInput(
-            f"job_id={asked.job_id!r} and idempotency_key={key!r} exclude each other, because the id is derived from "
-            "the key; pass one of them"
+            f"job_id={submission.job_id!r} and idempotency_key={key!r} exclude each other, because the id is derived "
+            "from the key; pass one of them"
         )
-    if asked.job_id is not None:
-        return checks.text(asked.job_id, "job_id")
+    if submission.job_id is not None:
+        return checks.text(submission.job_id, "job_id")
     return id_for_key(task, key) if key else str(uuid.uuid4())
 
 
-def _idempotency(asked: Submission, payload: str, settings: Settings) -> tuple[str, float, str]:
-    if asked.idempotency_key is None:
-        if asked.ttl is not None:
+def _idempotency(submission: Submission, payload: str, settings: Settings) -> tuple[str, float, str]:
+    if submission.idempotency_key is None:
+        if submission.ttl is not None:
             raise InvalidInput(
-                f"ttl={asked.ttl!r} is the window of an idempotency key, but no key was given; pass idempotency_key too"
+                f"ttl={submission.ttl!r} is the window of an idempotency key, but no key was given; "
+                "pass idempotency_key too"
             )
         return "", 0, ""
-    key = checks.text(asked.idempotency_key, "idempotency_key", checks.MAX_KEY)
+    key = checks.text(submission.idempotency_key, "idempotency_key", checks.MAX_KEY)
     ttl = checks.positive(
-        asked.ttl if asked.ttl is not None else settings.idempotency_ttl_seconds, "ttl", checks.MAX_WINDOW_SECONDS
+        submission.ttl if submission.ttl is not None else settings.idempotency_ttl_seconds,
+        "ttl",
+        checks.MAX_WINDOW_SECONDS,
     )
-    fingerprint = checks.optional_text(asked.fingerprint, "fingerprint", checks.MAX_TOKEN)
+    fingerprint = checks.optional_text(submission.fingerprint, "fingerprint", checks.MAX_TOKEN)
     return key, ttl, fingerprint or hashlib.sha256(payload.encode()).hexdigest()[:16]
 
 
@@ -201,8 +204,12 @@ def _policy(text: Any) -> str:
     return seal_policy(rules, critical=critical)
 
 
-def _max_attempts(asked: Submission, settings: Settings) -> int:
-    return settings.max_attempts if asked.max_attempts is None else checks.count(asked.max_attempts, "max_attempts")
+def _max_attempts(submission: Submission, settings: Settings) -> int:
+    return (
+        settings.max_attempts
+        if submission.max_attempts is None
+        else checks.count(submission.max_attempts, "max_attempts")
+    )
 
 
 def lease_ms(hard_limit: int | None, queue: str, task: str, settings: Settings) -> int:

@@ -65,28 +65,28 @@ class Reading(Store):
         InvalidInput
             An unknown cursor, a limit outside 1 to 1,000, or completed jobs in a table that does not list them.
         """
-        wanted, now = checks.status(status), self.clock()
+        status_, now = checks.status(status), self.clock()
         checks.count(limit, "limit", most=1000)
         if queue is not None:
             queue = checks.text(queue, "queue")
-        if wanted is JobStatus.COMPLETED and not self.settings.index_completed:
+        if status_ is JobStatus.COMPLETED and not self.settings.index_completed:
             raise InvalidInput(
                 "completed jobs are not listed in this table; set JOBCLAIM_INDEX_COMPLETED=true, which costs one "
                 "write unit per job"
             )
         return list_page(
             self.table,
-            state_keys(wanted, [queue] if queue else list(self.settings.queue_names), self.table.shards),
-            scope=f"{wanted} in {queue or 'all queues'}",
+            state_keys(status_, [queue] if queue else list(self.settings.queue_names), self.table.shards),
+            scope=f"{status_} in {queue or 'all queues'}",
             keep=lambda job: (
-                job.status is wanted
+                job.status is status_
                 and queue in (None, job.queue)
                 and not lifecycle.is_gone(job, now)
                 and (since is None or job.created_at >= since)
                 and (where is None or where(job))
             ),
             limit=limit,
-            newest_first=not wanted.is_open,
+            newest_first=not status_.is_open,
             cursor=cursor,
             searching=where is not None or since is not None,
             since=None if since is None else max(0, since - UNSENT_EARLIER_MS),

@@ -69,7 +69,7 @@ class Resuming(Reading):
                 )
             known = job.wait_named(name)
             if known is not None and known.resumed_at:
-                return self._again(job, known, payload)
+                return self._reopen(job, known, payload)
             self._check(job, name, known)
             after = self._resumed(job, known or Wait(name=name), payload, checks.optional_text(by, "by", MAX_BY))
             move = Move.RESUME if job.status is JobStatus.PENDING else Move.RESUME_EARLY
@@ -97,7 +97,7 @@ class Resuming(Reading):
             job, replace(wait, resumed_at=now, payload=stored, by=by, nonce=secrets.token_hex(4)), now
         )
 
-    def _again(self, job: Job, known: Wait, payload: Any) -> Job:
+    def _reopen(self, job: Job, known: Wait, payload: Any) -> Job:
         """Answer a second resume, which succeeds only if its payload is that of the first."""
         if codec.encode(self.large.value(known.payload)) == codec.encode(payload):
             return job

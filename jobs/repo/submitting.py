@@ -91,7 +91,7 @@ class Submitting(Store):
         """
         refuse_mark(payload, "payload")
         text = codec.encode(payload)
-        asked = Submission(
+        submission = Submission(
             task=task,
             payload=payload,
             text=text,
@@ -110,12 +110,12 @@ class Submitting(Store):
             tags=tags,
         )
         try:
-            job = self.large.beside(new_job(asked, self.settings, self.clock, any_queue=self._any_queue), text)
+            job = self.large.beside(new_job(submission, self.settings, self.clock, any_queue=self._any_queue), text)
         except PayloadTooLarge:
             mark = self.large.fitting(payload, "payload", self.settings.max_payload_bytes)
-            asked = replace(asked, payload=mark, text=None)
-            job = new_job(asked, self.settings, self.clock, any_queue=self._any_queue)
-        check = partial(check_same_payload, asked=job, text=text) if must_match and job_id is not None else _matches
+            submission = replace(submission, payload=mark, text=None)
+            job = new_job(submission, self.settings, self.clock, any_queue=self._any_queue)
+        check = partial(check_same_payload, new=job, text=text) if must_match and job_id is not None else _matches
         if (transaction := joined()) is not None:
             return replace(transaction.plan(self, job, check), payload=payload)
         written = self._submit(job)
@@ -141,14 +141,14 @@ class Submitting(Store):
         """Return the current job with a new one's id; a job past its ``start_by`` is ended first."""
         return self._end_late(existing) if existing and lifecycle.is_late(existing, self.clock()) else existing
 
-    def answer_for(self, asked: Job, existing: Job | None) -> Job | None:
+    def answer_for(self, requested: Job, existing: Job | None) -> Job | None:
         """Return the job that answers for a new one, with its result; ``None`` if its window has expired.
 
         Raises
         ------
         IdempotencyMismatch
         """
-        if existing is None or not self._answers(existing, asked):
+        if existing is None or not self._answers(existing, requested):
             return None
         return self.large.readable(lifecycle.as_duplicate(existing))
 
@@ -167,14 +167,14 @@ class Submitting(Store):
             f"job {job.job_id!r} changed {lifecycle.SUBMIT_ROUNDS} times while it was submitted; submit again"
         )
 
-    def _answers(self, existing: Job, asked: Job) -> bool:
+    def _answers(self, existing: Job, requested: Job) -> bool:
         """Check whether the job that already has the id is the requested one; ``False`` if its window has expired."""
         now = self.clock()
         if lifecycle.is_gone(existing, now):
             return False
-        if asked.idempotency_key and not lifecycle.answers_duplicate(existing, now):
+        if requested.idempotency_key and not lifecycle.answers_duplicate(existing, now):
             return False
-        check_same_call(existing, asked)
+        check_same_call(existing, requested)
         return True
 
 

@@ -57,7 +57,7 @@ class Submits(Protocol):
     def ended_if_late(self, existing: Job | None) -> Job | None:
         """As `JobRepo` does."""
 
-    def answer_for(self, asked: Job, existing: Job | None) -> Job | None:
+    def answer_for(self, requested: Job, existing: Job | None) -> Job | None:
         """As `JobRepo` does."""
 
 

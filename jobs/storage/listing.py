@@ -117,9 +117,9 @@ def _merged(
     order = heapq.merge(*streams, key=lambda row: row[1].at, reverse=newest_first)
     taken = [row for row, _ in zip(order, range(limit), strict=False)]
     for key, page in pages.items():
-        mine = [entry for row_key, entry in taken if row_key == key]
-        last = mine[-1] if mine else positions[key].entry
-        positions[key] = Position(last, done=len(page) < limit and len(mine) == len(page))
+        taken_here = [entry for row_key, entry in taken if row_key == key]
+        last = taken_here[-1] if taken_here else positions[key].entry
+        positions[key] = Position(last, done=len(page) < limit and len(taken_here) == len(page))
     return taken
 
 

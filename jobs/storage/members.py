@@ -126,13 +126,13 @@ class Members(Records):
 
     def arrived(self, name: str, members: Iterable[str]) -> set[str]:
         """Return the members that were counted: one read for a small chord, otherwise one per affected part."""
-        wanted = list(members)
+        names = list(members)
         note = self._read(name)
         if "plan" not in note:
-            return {member for member in wanted if _digest(member) in _set(note)}
+            return {member for member in names if _digest(member) in _set(note)}
         parts = len(note["plan"]["S"]) // 2
-        known = {part: _set(self._read(_name(name, part))) for part in {_part_of(member, parts) for member in wanted}}
-        return {member for member in wanted if _short(member) in known[_part_of(member, parts)]}
+        known = {part: _set(self._read(_name(name, part))) for part in {_part_of(member, parts) for member in names}}
+        return {member for member in names if _short(member) in known[_part_of(member, parts)]}
 
     def _arrive_in_part(self, name: str, sizes: tuple[int, ...], member: str, seconds: float) -> Arrivals:
         part, expected = _part_of(member, len(sizes)), sum(1 for size in sizes if size)
@@ -156,13 +156,13 @@ class Members(Records):
         return answer.get("Item") or {}
 
     def _update(self, name: str, expression: str, values: Item, seconds: float, **more: Any) -> Item:
-        said = f"{expression} {more.get('ConditionExpression', '')}"
+        expressions = f"{expression} {more.get('ConditionExpression', '')}"
         answer = self._ask(
             lambda: self._client().update_item(
                 TableName=self._table,
                 Key=key(Kind.CHORD, name),
                 UpdateExpression=expression,
-                ExpressionAttributeNames={name: word for name, word in _NAMES.items() if name in said},
+                ExpressionAttributeNames={name: word for name, word in _NAMES.items() if name in expressions},
                 ExpressionAttributeValues={**values, ":ttl": attribute(self._end(seconds))},
                 ReturnValues="ALL_NEW",
                 **more,

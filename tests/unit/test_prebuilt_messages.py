@@ -113,7 +113,7 @@ def test_every_message_has_a_tag_of_its_own(app: Celery, sent: Sent) -> None:
 
 def test_a_template_is_made_once(app: Celery, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    monkeypatch.setattr(prebuilt, "_made", functools.partial(_counted, made, prebuilt._made))
+    monkeypatch.setattr(prebuilt, "_template", functools.partial(_counted, made, prebuilt._template))
     for number in range(3):
         dispatch.publish(app, replace(JOB, job_id=f"job-{number}"))
     assert len(made) == 1
@@ -201,7 +201,7 @@ def test_what_sqs_refuses_is_sent_by_celery_as_its_configuration_says(
 
 def test_nothing_is_sent_for_a_template_on_another_transport(sent: Sent) -> None:
     app = Celery("elsewhere", broker="memory://", set_as_current=False)
-    assert not prebuilt._made(app, JOB, (None, None, 0)).envelope
+    assert not prebuilt._template(app, JOB, (None, None, 0)).envelope
     with app.connection_for_write() as connection:
         assert connection.SimpleQueue("default").qsize() == 0
 

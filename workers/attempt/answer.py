@@ -31,32 +31,32 @@ def readable(error: Any) -> BaseException:
     """Return an exception that represents another one in every process."""
     if isinstance(error, TaskPredicate):
         return _predicate(error)
-    made: BaseException
+    copy: BaseException
     if isinstance(error, SoftTimeLimitExceeded):
-        made = SoftTimeLimitExceeded()
+        copy = SoftTimeLimitExceeded()
     elif isinstance(error, SystemExit):
-        made = SystemExit(_plain(error.code))
+        copy = SystemExit(_plain(error.code))
     elif isinstance(error, KeyboardInterrupt):
-        made = KeyboardInterrupt()
+        copy = KeyboardInterrupt()
     else:
-        made = wrapped(error)
-    return made
+        copy = wrapped(error)
+    return copy
 
 
 def _predicate(error: Any) -> BaseException:
     """Return Celery's exception that tells the main process what to do with the message, in a form that it can read."""
-    made: BaseException = error
+    copy: BaseException = error
     if type(error).__module__.startswith(OURS):
-        return made
+        return copy
     if isinstance(error, Retry):
-        made = Retry(words(error.message), exc=error.exc and readable(error.exc), when=_plain(error.when))
+        copy = Retry(words(error.message), exc=error.exc and readable(error.exc), when=_plain(error.when))
     elif isinstance(error, Reject):
-        made = Reject(words(error.reason), requeue=bool(error.requeue))
+        copy = Reject(words(error.reason), requeue=bool(error.requeue))
     elif isinstance(error, Ignore):
-        made = Ignore(words(error))
+        copy = Ignore(words(error))
     else:
-        made = wrapped(error)
-    return made
+        copy = wrapped(error)
+    return copy
 
 
 def wrapped(error: BaseException) -> UnpickleableExceptionWrapper:

@@ -111,14 +111,14 @@ class AsyncBody:
             try:
                 yield waits_for
             except BaseException as error:  # noqa: BLE001 - thrown into the body, which may handle it
-                raised = self._wanted(error)
+                raised = self._error_to_raise(error)
 
-    def _wanted(self, error: BaseException) -> BaseException:
-        wanted, self._error = self._error, None
-        if wanted is None or not isinstance(error, asyncio.CancelledError) or self._task is None:
+    def _error_to_raise(self, error: BaseException) -> BaseException:
+        stored, self._error = self._error, None
+        if stored is None or not isinstance(error, asyncio.CancelledError) or self._task is None:
             return error
         self._task.uncancel()
-        return wanted
+        return stored
 
 
 # --- a task's ``run``
@@ -138,8 +138,8 @@ def prepare(task: type[Any]) -> None:
     run = static.__func__ if isinstance(static, staticmethod) else static
     if run is None or not is_async(run) or getattr(run, MARK, False):
         return
-    made = _to_its_end(run, task)
-    task.run = staticmethod(made) if isinstance(static, staticmethod) else made
+    run_ = _to_its_end(run, task)
+    task.run = staticmethod(run_) if isinstance(static, staticmethod) else run_
 
 
 def prepare_instance(task: Any) -> None:
@@ -176,11 +176,11 @@ def refuse_awaitable(result: Any, task: str) -> None:
 def _to_its_end(run: Callable[..., Any], owner: type[Any]) -> Callable[..., Any]:
     @wraps(run)
     def call(*args: Any, **kwargs: Any) -> Any:
-        made = run(*args, **kwargs)
+        result = run(*args, **kwargs)
         task = _state.get_current_task()
-        if not inspect.iscoroutine(made) or not _is_attempt(task, owner):
-            return made
-        return complete(made, task)
+        if not inspect.iscoroutine(result) or not _is_attempt(task, owner):
+            return result
+        return complete(result, task)
 
     setattr(call, MARK, True)
     return call

@@ -104,22 +104,24 @@ class EffectfulTask(Task):
     def _write_with_effects(self, result: Any) -> Job:
         request, repo = self.request, self.jobclaim.repo
         job: Job = request.job
-        told: list[Job] = []
+        notifications: list[Job] = []
         if links.has_followers(request):
             with (planned := Transaction(repo)).joining():
-                told.append(links.following(repo, job))
-            told = planned.jobs
+                notifications.append(links.following(repo, job))
+            notifications = planned.jobs
         ttl = getattr(request, "result_ttl", None)
         try:
-            done = record_success(repo, job.job_id, job.claim_token, result, ttl, effects=self.effects, beside=told)
+            completed = record_success(
+                repo, job.job_id, job.claim_token, result, ttl, effects=self.effects, beside=notifications
+            )
         except InvalidPayload as error:
             raise EncodeError(f"the task's return value cannot be stored: {error}") from error
-        if done is None:
+        if completed is None:
             raise Ignore("its claim has ended")
         request.callbacks = request.chain = None  # so that Celery does not send it again
-        for one in told:
+        for one in notifications:
             publish_if_due(self.app, one)
-        return done
+        return completed
 
 
 class _AfterBody:

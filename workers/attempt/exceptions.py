@@ -27,8 +27,8 @@ def exception_of(failure: Failure) -> Exception:
         orphaned = failure.kind is FailureKind.ORPHANED
         return WorkerLostError(failure.message) if orphaned else JobFailed(failure.message)
     known = find_exception(failure.exception)
-    made = _make(known, failure.message) if known and _is_harmless(known) else None
-    return made or JobFailed(f"{failure.exception}: {failure.message}")
+    exception = _make(known, failure.message) if known and _is_harmless(known) else None
+    return exception or JobFailed(f"{failure.exception}: {failure.message}")
 
 
 def _is_harmless(known: type[BaseException]) -> TypeGuard[type[Exception]]:
@@ -54,12 +54,12 @@ def _make(known: type[Exception], message: str) -> Exception | None:
     printed = type(known.__name__, (known,), {"__str__": lambda _: message, "__module__": known.__module__})
     for make in (known, partial(_bare, known), printed, partial(_bare, printed)):
         with suppress(Exception):
-            if message in str(made := make(message)):
-                return made
+            if message in str(exception := make(message)):
+                return exception
     return None
 
 
 def _bare(known: type[Exception], message: str) -> Exception:
-    made = known.__new__(known)
-    made.args = (message,)
-    return made
+    exception = known.__new__(known)
+    exception.args = (message,)
+    return exception

@@ -13,7 +13,7 @@ from celery.exceptions import Retry
 from celery.utils.serialization import UnpickleableExceptionWrapper, get_pickled_exception
 
 
-def original(given: BaseException, raised: BaseException | None = None) -> BaseException:
+def original(error: BaseException, raised: BaseException | None = None) -> BaseException:
     """Return the exception that was raised, not the one that Celery made of it.
 
     Parameters
@@ -22,20 +22,20 @@ def original(given: BaseException, raised: BaseException | None = None) -> BaseE
         Default: the one that is being handled.
     """
     raised = raised or sys.exc_info()[1]
-    if raised is not None and raised is not given and _is_made_of(given, raised):
+    if raised is not None and raised is not error and _is_wrapper_of(error, raised):
         return raised
-    restored: BaseException = get_pickled_exception(given)
-    return restored.with_traceback(given.__traceback__)
+    restored: BaseException = get_pickled_exception(error)
+    return restored.with_traceback(error.__traceback__)
 
 
 def cause_of(retry: Retry) -> BaseException | None:
     """Return the error for which a body is retried."""
-    given = getattr(retry, "exc", None)
+    cause = getattr(retry, "exc", None)
     behind = retry.__cause__ or retry.__context__
-    return original(given, behind) if isinstance(given, BaseException) and behind is not None else given
+    return original(cause, behind) if isinstance(cause, BaseException) and behind is not None else cause
 
 
-def _is_made_of(given: BaseException, raised: BaseException) -> bool:
-    if isinstance(given, UnpickleableExceptionWrapper):
-        return (given.exc_module, given.exc_cls_name) == (type(raised).__module__, type(raised).__name__)
-    return isinstance(raised, type(given))
+def _is_wrapper_of(error: BaseException, raised: BaseException) -> bool:
+    if isinstance(error, UnpickleableExceptionWrapper):
+        return (error.exc_module, error.exc_cls_name) == (type(raised).__module__, type(raised).__name__)
+    return isinstance(raised, type(error))

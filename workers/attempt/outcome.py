@@ -48,24 +48,24 @@ def record_success(
 
 
 def record_failure(
-    repo: JobRepo, job_id: str, token: str, error: BaseException | Failure, *, again: bool = False
+    repo: JobRepo, job_id: str, token: str, error: BaseException | Failure, *, retry: bool = False
 ) -> Job | None:
     """Write FAILED with the error; ``None`` if the claim has ended.
 
     Parameters
     ----------
-    again : bool
+    retry : bool
         Whether the caller tries again when nothing could be written: raise `StoreUnavailable` then, instead of leaving
         the job to recovery.
     """
-    return _write(repo, job_id, token, JobStatus.FAILED, again=again, error=error, kind=kind_of(error))
+    return _write(repo, job_id, token, JobStatus.FAILED, retry=retry, error=error, kind=kind_of(error))
 
 
 def record_cancelled(
-    repo: JobRepo, job_id: str, token: str, reason: BaseException | str, *, again: bool = False
+    repo: JobRepo, job_id: str, token: str, reason: BaseException | str, *, retry: bool = False
 ) -> Job | None:
-    """Write CANCELLED; ``None`` if the claim has ended. ``again`` as with `record_failure`."""
-    return _write(repo, job_id, token, JobStatus.CANCELLED, again=again, error=reason, kind=FailureKind.CANCELLED)
+    """Write CANCELLED; ``None`` if the claim has ended. ``retry`` as with `record_failure`."""
+    return _write(repo, job_id, token, JobStatus.CANCELLED, retry=retry, error=reason, kind=FailureKind.CANCELLED)
 
 
 def record_fault(repo: JobRepo, job_id: str, token: str, reason: str) -> Job | None:
@@ -83,7 +83,7 @@ def kind_of(error: BaseException | Failure) -> FailureKind | None:
 
 
 def _write(
-    repo: JobRepo, job_id: str, token: str, status: JobStatus, *, again: bool = False, **outcome: Any
+    repo: JobRepo, job_id: str, token: str, status: JobStatus, *, retry: bool = False, **outcome: Any
 ) -> Job | None:
     try:
         with soft_limit.passes_by():
@@ -92,7 +92,7 @@ def _write(
         log.warning("claim.lost", outcome=str(status), reason=str(error))
         return None
     except StoreUnavailable as error:
-        if again:
+        if retry:
             raise
         log.error("job.outcome_not_recorded", outcome=str(status), reason=str(error))
         return None

@@ -168,9 +168,9 @@ class ReturningTask(Task):
             ``exc``, or `MaxRetriesExceededError`: no attempts are left, and the job ends FAILED.
         """
         request = self.request
-        again = partial(super().retry, args, kwargs, exc, throw, max_retries=max_retries, **options)
+        celery_retry = partial(super().retry, args, kwargs, exc, throw, max_retries=max_retries, **options)
         if request.called_directly or getattr(request, "job", None) is None:
-            return again(eta=eta, countdown=countdown)
+            return celery_retry(eta=eta, countdown=countdown)
         check_retry(self.name, options)
         if isinstance(cancelled := exc or sys.exc_info()[1], JobCancelled):
             raise cancelled  # not retried, for example by `autoretry_for`: the next attempt would only be cancelled
@@ -179,7 +179,7 @@ class ReturningTask(Task):
             countdown = self._policy_delay(exc or sys.exc_info()[1])
         request.is_retrying, request.retry_cause = True, exc or sys.exc_info()[1]
         try:
-            return again(eta=eta, countdown=countdown)
+            return celery_retry(eta=eta, countdown=countdown)
         except Reject as rejected:
             self._not_retried(rejected.reason)
         finally:
@@ -219,7 +219,9 @@ class ReturningTask(Task):
             raise error
         return decision.delay
 
-    def _again(self, args: Any, kwargs: Any, due: int | None, queue: str | None, options: Mapping[str, Any]) -> Any:
+    def _reschedule(
+        self, args: Any, kwargs: Any, due: int | None, queue: str | None, options: Mapping[str, Any]
+    ) -> Any:
         """Write the retry, then send its message; a refused write sends nothing."""
         job, changed = self._job, dict[str, Any]()
         payload = call.to_payload(args, kwargs)

@@ -32,13 +32,13 @@ class ThreadAttempt:
 
     soft_at: float | None = None
     soft_limit: float | None = None
-    _told: bool = field(default=False, init=False)
+    _reported: bool = field(default=False, init=False)
 
     def report_limit(self) -> bool:
         """Return whether the soft limit is reached and not reported yet; from then on it counts as reported."""
-        if self._told or self.soft_at is None or time.monotonic() < self.soft_at:
+        if self._reported or self.soft_at is None or time.monotonic() < self.soft_at:
             return False
-        self._told = True
+        self._reported = True
         return True
 
 

@@ -23,9 +23,9 @@ def inflate(data: bytes, limit: int = MOST_BYTES) -> bytes:
         The data is not in zlib's format, or is incomplete.
     """
     inflater = zlib.decompressobj()
-    made = inflater.decompress(data, limit + 1)
-    if len(made) > limit:
+    inflated = inflater.decompress(data, limit + 1)
+    if len(inflated) > limit:
         raise TooLarge(f"it inflates to more than {limit} bytes; send less, or a reference to it")
     if not inflater.eof:
         raise zlib.error("the compressed text is truncated")
-    return made
+    return inflated

@@ -111,7 +111,7 @@ def announcement(repo: JobRepo, job: Job) -> Job | None:
     """
     if not (is_news(job) and has_consequences(job)):
         return None
-    told = repo.create_job(
+    job_ = repo.create_job(
         TELL_TASK,
         to_payload([job.job_id], {}),
         job_id=f"{_short(job.job_id)}.told.{job.attempt}",
@@ -119,7 +119,7 @@ def announcement(repo: JobRepo, job: Job) -> Job | None:
         max_attempts=TELL_ATTEMPTS,
         on_orphan="retry",
     )
-    return told if told.created else None
+    return job_ if job_.created else None
 
 
 def following(repo: JobRepo, job: Job) -> Job:

@@ -21,10 +21,10 @@ def choose(worker: Any) -> None:
     SystemExit
         The message names the pool, why it is not supported, and the alternative.
     """
-    name, made = _resolved(worker.pool_cls)
-    if made is not None and issubclass(made, prefork.TaskPool):
+    name, pool_class = _resolved(worker.pool_cls)
+    if pool_class is not None and issubclass(pool_class, prefork.TaskPool):
         return
-    if made is None or made not in (thread.TaskPool, TaskPool):
+    if pool_class is None or pool_class not in (thread.TaskPool, TaskPool):
         _refuse(pools.refusal(name) or f"pool {name!r} cannot be imported")
     if worker.options.get("autoscale"):
         _refuse("--autoscale applies to processes; threads are started as they are needed, so give only -c")

@@ -52,25 +52,25 @@ class Cancels:
         self._records = records
         self._grace = app.jobclaim.settings.cancel_grace_seconds
         self._due: dict[OwnedRequest, float] = {}
-        self._wanted: dict[OwnedRequest, dict[str, str]] = {}  # by job id, the marked token of its claim
+        self._requested: dict[OwnedRequest, dict[str, str]] = {}  # by job id, the marked token of its claim
         self._following: set[str] = set()
         self._over: set[str] = set()
 
     def begin(self, request: OwnedRequest, job_id: str | None = None) -> None:
         """Notify the task, and stop it after its grace period: all claims of its body, unless one job is named."""
-        wanted = self._wanted.setdefault(request, {})
-        told = False
+        tokens = self._requested.setdefault(request, {})
+        marked = False
         for attempt in request.attempts():
-            if job_id in (None, attempt.job_id) and attempt.job_id not in wanted:
-                wanted[attempt.job_id] = attempt.token
-                told |= worker.current().mark_cancelled(attempt.token)
+            if job_id in (None, attempt.job_id) and attempt.job_id not in tokens:
+                tokens[attempt.job_id] = attempt.token
+                marked |= worker.current().mark_cancelled(attempt.token)
                 log.warning("cancel.started", job_id=attempt.job_id, task=request.name, grace_seconds=self._grace)
         if request not in self._due:
-            self._due[request] = time.monotonic() + (self._grace if told else 0)
+            self._due[request] = time.monotonic() + (self._grace if marked else 0)
 
-    def is_wanted(self, request: OwnedRequest, attempt: HeldAttempt) -> bool:
+    def is_cancelled(self, request: OwnedRequest, attempt: HeldAttempt) -> bool:
         """Return whether an attempt is to end."""
-        return worker.current().is_cancelled(attempt.token) or attempt.job_id in self._wanted.get(request, {})
+        return worker.current().is_cancelled(attempt.token) or attempt.job_id in self._requested.get(request, {})
 
     def carry_out(self, commands: Mapping[str, str]) -> Sequence[str]:
         """Carry out the commands; return the job ids of those that are done and may be removed."""
@@ -88,7 +88,7 @@ class Cancels:
 
     def retried(self, request: OwnedRequest) -> None:
         """Handle an attempt that ended and is to be followed by another one."""
-        for job_id in self._wanted.get(request, ()):
+        for job_id in self._requested.get(request, ()):
             self._recorder.submit(partial(self._follow, job_id))
 
     def stop_what_is_due(self, running: Collection[OwnedRequest], now: float) -> None:
@@ -107,10 +107,10 @@ class Cancels:
         )
         return ended
 
-    def record_lost(self, attempt: HeldAttempt, error: BaseException, *, wanted: bool) -> None:
+    def record_lost(self, attempt: HeldAttempt, error: BaseException, *, cancelled: bool) -> None:
         """Record the outcome of an attempt whose child is lost."""
         until = time.monotonic() + SETTLE_SECONDS
-        if not wanted or self.end(attempt, until) is False:  # ``None``: recovery records the outcome
+        if not cancelled or self.end(attempt, until) is False:  # ``None``: recovery records the outcome
             unreported.persist(lambda: unreported.lost(self._app, attempt, error), until=until)
 
     def _follow(self, job_id: str) -> None:
@@ -147,10 +147,10 @@ class Cancels:
         time.sleep(LOOK_AGAIN_SECONDS)
         request.is_handled = request in active.requests()
         attempts = request.attempts()
-        wanted = [attempt for attempt in attempts if self.is_wanted(request, attempt)]
+        cancelled = [attempt for attempt in attempts if self.is_cancelled(request, attempt)]
         ended = False
         try:
-            ends = [self.end(attempt, time.monotonic() + SETTLE_SECONDS) for attempt in wanted if request.is_handled]
+            ends = [self.end(attempt, time.monotonic() + SETTLE_SECONDS) for attempt in cancelled if request.is_handled]
             ended = any(ends)
         finally:  # also after an error: only this thaws the child
             if not ended:
@@ -162,10 +162,10 @@ class Cancels:
             if request in active.requests():
                 self._children.kill(pid)
             for attempt in attempts:
-                if attempt not in wanted:
-                    self.record_lost(attempt, WorkerLostError(BESIDE), wanted=False)
+                if attempt not in cancelled:
+                    self.record_lost(attempt, WorkerLostError(BESIDE), cancelled=False)
 
     def _forget(self, request: OwnedRequest) -> None:
         self._due.pop(request, None)
-        for token in self._wanted.pop(request, {}).values():
+        for token in self._requested.pop(request, {}).values():
             worker.current().unmark(token)

@@ -76,10 +76,10 @@ class Protection:
         now = self._clock()
         if self._busy():
             self._busy_at = now
-        wanted = now - self._busy_at < self._idle_seconds
+        protect = now - self._busy_at < self._idle_seconds
         stale = self._protected and now - self._set_at >= RENEW_SECONDS
-        if (wanted != self._protected or (wanted and stale)) and now >= self._retry_at:
-            self._set(wanted)
+        if (protect != self._protected or (protect and stale)) and now >= self._retry_at:
+            self._set(protect)
 
     def _set(self, on: bool) -> None:
         body: dict[str, Any] = {"ProtectionEnabled": on}

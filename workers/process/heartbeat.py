@@ -80,8 +80,8 @@ class Heartbeat:
         self._clock = clock
         self._vouched = vouched
         self._learn = learn
-        self._told: frozenset[str] = frozenset()
-        self._done: tuple[str, ...] = ()
+        self._reported: frozenset[str] = frozenset()
+        self._carried_out: tuple[str, ...] = ()
         self._failures = 0
         self._jitter = 1.0
         self._last = -math.inf
@@ -111,7 +111,7 @@ class Heartbeat:
             jobs = tuple(self._running())
             claims = None if (vouched := self._vouched()) is None else tuple(vouched)
             record = replace(self._about, seen_at=self._clock(), jobs=jobs, claims=claims)
-            answer = self._records.beat(record, self._done)
+            answer = self._records.beat(record, self._carried_out)
             self._learn()
         except Exception as error:  # noqa: BLE001 - boto3 also raises RuntimeError and OSError, for stale credentials
             self._failed(error)
@@ -120,12 +120,12 @@ class Heartbeat:
         if self._failures:
             log.info("heartbeat.recovered", missed=self._failures)
         self._failures = 0
-        self._told = frozenset(jobs)
+        self._reported = frozenset(jobs)
         try:
-            self._done = tuple(self._carry_out(answer))
+            self._carried_out = tuple(self._carry_out(answer))
         except Exception:
             log.exception("commands.failed")
-            self._done = ()
+            self._carried_out = ()
         return True
 
     def _failed(self, error: Exception) -> None:
@@ -148,7 +148,7 @@ class Heartbeat:
 
     def _wait_or_beat(self) -> None:
         self._wake.clear()
-        news = bool(self._done or set(self._running()) - self._told)
+        news = bool(self._carried_out or set(self._running()) - self._reported)
         pause = self._pace.pause(failures=self._failures, news=news, jitter=self._jitter)
         wait = self._last + pause - time.monotonic()
         if wait > 0:

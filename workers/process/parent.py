@@ -108,8 +108,8 @@ class Parent:
     def lost(self, request: OwnedRequest, error: BaseException) -> None:
         """Handle an attempt whose child is lost, or is being killed for its time limit."""
         for attempt in request.attempts():
-            wanted = self._cancels.is_wanted(request, attempt)
-            self._record(partial(self._cancels.record_lost, attempt, error, wanted=wanted))
+            cancelled = self._cancels.is_cancelled(request, attempt)
+            self._record(partial(self._cancels.record_lost, attempt, error, cancelled=cancelled))
 
     def unanswered(self, request: JobRequest) -> None:
         """Release a job whose claim had no answer, as soon as DynamoDB answers."""

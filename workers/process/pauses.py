@@ -14,7 +14,7 @@ class PauseWatch:
 
     def __init__(self, known: KnownPauses) -> None:
         self._known = known
-        self._told: dict[str, Pause] = {}
+        self._reported: dict[str, Pause] = {}
 
     def learn(self) -> None:
         """Read the pauses if that is due, and share them.
@@ -27,13 +27,13 @@ class PauseWatch:
         found = self._known.current(needed=True)
         active = {one.subject: one for one in found.active(self._known.now())}
         worker.current().tell_pauses(Pauses(tuple(active.values()), found.version))
-        for subject in active.keys() - self._told.keys():
+        for subject in active.keys() - self._reported.keys():
             one = active[subject]
             log.warning("pause.started", paused=subject, by=one.by, reason=one.reason, until=one.until)
-        for subject in self._told.keys() - active.keys():
+        for subject in self._reported.keys() - active.keys():
             ended = {one.subject: one.ended_by for one in found.known}
             log.warning("pause.ended", paused=subject, by=ended.get(subject, ""))
-        self._told = active
+        self._reported = active
 
 
 def is_queue_paused(queue: str, now: int) -> bool:

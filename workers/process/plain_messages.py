@@ -34,14 +34,14 @@ def refusal(task: Any, handle: Handle, queue: str) -> str:
     """
     settings, name = handle.settings, str(task.name)
     if name == RECOVERY_TASK:
-        return "" if queue in ("", settings.recovery_queue) else _elsewhere(name, settings.recovery_queue, queue)
+        return "" if queue in ("", settings.recovery_queue) else _wrong_queue(name, settings.recovery_queue, queue)
     if name.startswith(builtins.PREFIX):
         return ""  # checked before its body: its sender must have written a note
     if name.startswith(OWN_TASKS):
         return f"task {name!r} is jobclaim's own and runs only as a job"
     routed = time_limits.named_queue(task, handle)
     if queue and routed and routed != queue:
-        return _elsewhere(name, routed, queue)
+        return _wrong_queue(name, routed, queue)
     if not adopts(settings, queue):
         return (
             f"it names no job, and queue {queue or '?'!r} takes no such message: adopt_plain_messages is off. Submit "
@@ -71,5 +71,5 @@ def adopts(settings: Settings, queue: str) -> bool:
     return settings.adopt_plain_messages if own is None else own
 
 
-def _elsewhere(name: str, theirs: str, queue: str) -> str:
-    return f"task {name!r} belongs to queue {theirs!r}, and its message came from queue {queue!r}"
+def _wrong_queue(name: str, own_queue: str, queue: str) -> str:
+    return f"task {name!r} belongs to queue {own_queue!r}, and its message came from queue {queue!r}"

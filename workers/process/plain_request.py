@@ -57,11 +57,11 @@ class PlainRequest(OwnedRequest):
         if queue not in settings.queue_names:
             return
         hard, soft = self.time_limits
-        wanted, most = hard or self.task.time_limit, settings.longest_hard_limit(queue)
-        if wanted and wanted > most:
+        limit, most = hard or self.task.time_limit, settings.longest_hard_limit(queue)
+        if limit and limit > most:
             soft = soft or self.task.soft_time_limit
             self.time_limits = (most, min(soft, most) if soft else None)
-            logger.warning("time_limit=%s of %s[%s] is lowered to its queue's, %s s", wanted, self.name, self.id, most)
+            logger.warning("time_limit=%s of %s[%s] is lowered to its queue's, %s s", limit, self.name, self.id, most)
 
     def attempts(self) -> list[HeldAttempt]:
         """Return the claims that the body holds, and the message's own job where it was not claimed yet."""
@@ -122,7 +122,11 @@ class PlainRequest(OwnedRequest):
 
 def of_task(task: Any) -> type[Request]:
     """Return the class of a task's requests: jobclaim's, below the task's own where it has one."""
-    theirs = symbol_by_name(task.Request)
-    if issubclass(theirs, OwnedRequest):
-        return theirs  # type: ignore[no-any-return]
-    return PlainRequest if theirs is Request else type(f"Owned{theirs.__name__}", (PlainRequest, theirs), {})
+    request_class = symbol_by_name(task.Request)
+    if issubclass(request_class, OwnedRequest):
+        return request_class  # type: ignore[no-any-return]
+    return (
+        PlainRequest
+        if request_class is Request
+        else type(f"Owned{request_class.__name__}", (PlainRequest, request_class), {})
+    )

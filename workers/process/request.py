@@ -57,9 +57,9 @@ class OwnedRequest(Request):
     def __init_subclass__(cls, **options: Any) -> None:
         """Wrap the ``on_success`` of the class that Celery makes for each task, which does not call ``super()``."""
         super().__init_subclass__(**options)
-        made = vars(cls).get("on_success")
-        if made and "execute_using_pool" in vars(cls):
-            cls._celerys_on_success = made
+        defined = vars(cls).get("on_success")
+        if defined and "execute_using_pool" in vars(cls):
+            cls._celerys_on_success = defined
             del cls.on_success
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -232,9 +232,9 @@ class JobRequest(OwnedRequest):
             self._leave()
 
 
-def of_job_task(given: Any) -> type[Request]:
+def of_job_task(request: Any) -> type[Request]:
     """Return the class of a `JobTask`'s requests: jobclaim's, before the task's own where it has one."""
-    theirs = symbol_by_name(given)
-    if issubclass(theirs, JobRequest):
-        return theirs  # type: ignore[no-any-return]
-    return type(f"Job{theirs.__name__}", (JobRequest, theirs), {})
+    request_class = symbol_by_name(request)
+    if issubclass(request_class, JobRequest):
+        return request_class  # type: ignore[no-any-return]
+    return type(f"Job{request_class.__name__}", (JobRequest, request_class), {})

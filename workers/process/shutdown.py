@@ -124,13 +124,13 @@ class Shutdown:
 
     def _end_unfinished(self, request: OwnedRequest, attempt: HeldAttempt) -> bool | None:
         """Release or fail an attempt, or cancel it if requested; ``None`` if DynamoDB was unavailable for too long."""
-        until, wanted = time.monotonic() + self.last_seconds / 2, self._cancels.is_wanted(request, attempt)
+        until, cancelled = time.monotonic() + self.last_seconds / 2, self._cancels.is_cancelled(request, attempt)
         after = None
         if self.threads is not None:
             until, after = self.threads.plan(), self.threads.available_at(self._app.jobclaim.repo.clock())
 
         def act() -> bool:
-            if wanted:
+            if cancelled:
                 return unreported.cancelled(self._app, attempt, CANCELLED)
             return unreported.unfinished(self._app, attempt, available_at=after)
 

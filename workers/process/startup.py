@@ -18,17 +18,17 @@ CANCELS: Final = "cancellations are kept in the fleet table, not in a worker's f
 
 def override_options(worker: Any, settings: Settings) -> list[dict[str, str]]:
     """Reset options of `celery worker` that have no effect here; return each with both values and the reason."""
-    wanted: tuple[tuple[str, str, Any, str], ...] = (
+    required: tuple[tuple[str, str, Any, str], ...] = (
         ("task_events", "--task-events", False, NO_FANOUT),
         ("statedb", "--statedb", None, CANCELS),
         ("prefetch_multiplier", "--prefetch-multiplier", settings.prefetch_multiplier, MEMORY),
     )
     overridden = [
-        {"key": option, "yours": str(theirs), "ours": str(ours), "why": why}
-        for name, option, ours, why in wanted
-        if (theirs := getattr(worker, name, ours)) != ours and (theirs or ours)
+        {"key": option, "yours": str(configured), "ours": str(ours), "why": why}
+        for name, option, ours, why in required
+        if (configured := getattr(worker, name, ours)) != ours and (configured or ours)
     ]
-    for name, _, ours, _ in wanted:
+    for name, _, ours, _ in required:
         setattr(worker, name, ours)
     return overridden
 

@@ -27,10 +27,10 @@ class ParentStep(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         """Start."""
-        made = Parent(worker.app, worker.pool, worker.hub, _about(worker))
-        this.current().owner = made
-        made.start()
-        signals.worker_shutdown.connect(partial(_end, made), weak=False)
+        parent = Parent(worker.app, worker.pool, worker.hub, _about(worker))
+        this.current().owner = parent
+        parent.start()
+        signals.worker_shutdown.connect(partial(_end, parent), weak=False)
 
 
 class ProtectionStep(bootsteps.StartStopStep):
@@ -46,9 +46,9 @@ class ProtectionStep(bootsteps.StartStopStep):
             signals.worker_shutdown.connect(lambda **_: protection.stop(), weak=False)
 
 
-def _end(made: Parent, **_: Any) -> None:
+def _end(parent: Parent, **_: Any) -> None:
     try:
-        made.close()
+        parent.close()
     finally:
         this.end()
 

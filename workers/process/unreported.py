@@ -142,7 +142,7 @@ def cancelled(app: Celery, attempt: HeldAttempt, reason: str) -> bool:
     if _is_mine(job, attempt, JobStatus.CANCELLED):
         after: Job | None = job  # an earlier try wrote it, but did not do what follows
     elif _is_mine(job, attempt):
-        after = record_cancelled(app.jobclaim.repo, job.job_id, attempt.token, reason, again=True)
+        after = record_cancelled(app.jobclaim.repo, job.job_id, attempt.token, reason, retry=True)
     else:
         return False
     if after is None:
@@ -219,7 +219,7 @@ def _fail(app: Celery, attempt: HeldAttempt, job: Job, error: BaseException) -> 
     """
     task = attempt.task
     if task is None:
-        record_failure(app.jobclaim.repo, job.job_id, attempt.token, error, again=True)
+        record_failure(app.jobclaim.repo, job.job_id, attempt.token, error, retry=True)
         return
     task.backend.mark_as_failure(attempt.job_id, error, request=_context(attempt, job))
     (args, kwargs), einfo = call.from_payload(job.payload), einfo_of(error)

@@ -102,7 +102,7 @@ class JobBackend(StoredResults):
         elif _saw_cancel(request):
             self.cancel_job(request, exc)
         elif (
-            job := record_failure(self.app.jobclaim.repo, job_id, token, _raised(request, exc), again=not in_child)
+            job := record_failure(self.app.jobclaim.repo, job_id, token, _raised(request, exc), retry=not in_child)
         ) and links.is_news(job):
             if in_child:
                 self.notify_links(job, exc, traceback, call_errbacks=call_errbacks)

@@ -45,16 +45,16 @@ MOST_PLAIN: Final = 50
 
 def begin(app: Celery, group_id: str, results: list[Any], body: Any) -> None:
     """Write the chord's job, once even if the header is sent a second time."""
-    told: dict[str, Any] = {"group_id": group_id, "body": _plain(body)}
+    arguments: dict[str, Any] = {"group_id": group_id, "body": _plain(body)}
     if plain := [leaf.id for leaf in header.leaves(results) if not header.is_job(leaf)]:
-        told["plain"] = plain if len(plain) <= MOST_PLAIN else True
+        arguments["plain"] = plain if len(plain) <= MOST_PLAIN else True
     text = dumps([result.as_tuple() for result in results])
     if len(text) <= header.INLINE:
-        told["results"] = loads(text)
+        arguments["results"] = loads(text)
     else:
-        told["sheets"] = header.write(app, group_id, text)
+        arguments["sheets"] = header.write(app, group_id, text)
     app.tasks[links.CHORD_TASK].apply_async(
-        kwargs=told, task_id=job_id_of(group_id), queue=_queue_of(app, body), countdown=LOOK_SECONDS
+        kwargs=arguments, task_id=job_id_of(group_id), queue=_queue_of(app, body), countdown=LOOK_SECONDS
     )
 
 
@@ -88,15 +88,15 @@ def fail_for(app: Celery, job: Job, error: BaseException) -> None:
     """Fail the body of a chord whose own job failed or was cancelled, because nothing else would."""
     if isinstance(error, ChordError):
         return  # `run_chord` has failed the body already
-    _, given = call.from_payload(job.payload)
+    _, arguments = call.from_payload(job.payload)
     failed = ChordError(f"The chord's own job {job.job_id} ended without starting the body: {error!r}")
     failed.__cause__ = error
-    followups.fail(app, given["body"], failed)
+    followups.fail(app, arguments["body"], failed)
 
 
 def _all_succeeded(app: Celery, chord_job: Job) -> bool:
-    _, given = call.from_payload(app.jobclaim.repo.large.value(chord_job.payload))
-    members = header.read(app, given["group_id"], given.get("results"), given.get("sheets", 0))
+    _, arguments = call.from_payload(app.jobclaim.repo.large.value(chord_job.payload))
+    members = header.read(app, arguments["group_id"], arguments.get("results"), arguments.get("sheets", 0))
     if members is None or header.not_ended(app, members):
         return False
     return all(member.successful() for member in header.leaves(members.results))

@@ -91,12 +91,12 @@ def _lost(self: Any, group_id: str, missing: Sequence[Any], plain: Sequence[str]
     """Return the members that will never end, from the jobs of the missing ones and of their ancestors."""
     repo, notes = self.app.jobclaim.repo, self.app.backend.notes
     now, names = repo.clock(), [links.original_id(leaf.id) for leaf in missing]
-    wanted = [*names, *(leaf.id for leaf in missing)]
+    ids = [*names, *(leaf.id for leaf in missing)]
     for leaf in missing:
-        wanted += waiting.ancestors(leaf, job_id_of)
+        ids += waiting.ancestors(leaf, job_id_of)
     if submitter := self.request.parent_id:
-        wanted.append(submitter)
-    jobs = repo.table.get_many(wanted, consistent=True)
+        ids.append(submitter)
+    jobs = repo.table.get_many(ids, consistent=True)
     return waiting.lost(
         missing,
         {job_id: job for job_id, job in jobs.items() if not lifecycle.is_gone(job, now)},

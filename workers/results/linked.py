@@ -70,9 +70,9 @@ class LinkedTask(EffectfulTask):
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> Any:  # noqa: N802 - Celery's name
         """Return the result handle of a call of this task; a chord distinguishes it from a plain task's."""
-        made = super().AsyncResult(task_id, **kwargs)
-        made.is_job = True
-        return made
+        result = super().AsyncResult(task_id, **kwargs)
+        result.is_job = True
+        return result
 
     def restore_links(self, job: Job) -> None:
         """Put the links that did not fit the message into the request; where S3 does not answer, release the job."""
@@ -82,14 +82,14 @@ class LinkedTask(EffectfulTask):
             links.restore(self.request, job, self.jobclaim.repo.large)
         except StoreUnavailable as error:
             log.error("links.unavailable", reason=str(error), **job.log_context())
-            again = self.jobclaim.repo.release(
+            released = self.jobclaim.repo.release(
                 job.job_id,
                 reason="what follows it could not be read",
                 held=Held.STORE,
                 started=False,
                 token=job.claim_token,
             )
-            publish_if_due(self.app, again)
+            publish_if_due(self.app, released)
             raise Ignore(str(error)) from error
 
     def refused(self, task_id: str | None, options: Mapping[str, Any], error: BaseException) -> Any:

@@ -54,8 +54,8 @@ def state_of(job: Job) -> str:
     """
     if job.waiting is not None:
         return WAITING
-    if (told := job.told) is not None:
-        return told.state
+    if (progress := job.told) is not None:
+        return progress.state
     if job.status is JobStatus.PENDING and job.charged > 0:
         return str(states.RETRY)
     return str(STATES[job.status])
@@ -78,11 +78,11 @@ def info_of(job: Job) -> Any:
     if (wait := job.waiting) is not None:
         sleeps = wait.name.startswith(SLEEP)
         return {"waits_for": None if sleeps else wait.name, "since": wait.since, "until": wait.until}
-    if (told := job.told) is None:
+    if (progress := job.told) is None:
         return None
-    if told.meta is not None or told.state != PROGRESS:
-        return told.meta
-    return {"done": told.done, "total": told.total, "message": told.message}
+    if progress.meta is not None or progress.state != PROGRESS:
+        return progress.meta
+    return {"done": progress.done, "total": progress.total, "message": progress.message}
 
 
 def meta_of(job: Job) -> dict[str, Any]:

@@ -19,8 +19,8 @@ log = get_logger("jobclaim.chords")
 def notify(app: Celery, job: Job) -> None:
     """Let a worker notify the links of a job that was ended in its worker's place; once per outcome of the job."""
     try:
-        if told := links.announcement(app.jobclaim.repo, job):
-            publish_if_due(app, told)
+        if notification := links.announcement(app.jobclaim.repo, job):
+            publish_if_due(app, notification)
     except JobError as error:
         log.error("links.not_sent", reason=str(error), **job.log_context())
 

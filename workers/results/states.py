@@ -29,8 +29,8 @@ def take(app: Any, task_id: str, state: str, meta: Any, request: Any) -> bool:
 
 def with_abort(meta: dict[str, Any], job: Job) -> dict[str, Any]:
     """Report an abort as `celery.contrib.abortable` reads it, in the worker of the job that is to be cancelled."""
-    asked = job.status is JobStatus.PROCESSING and worker.current().is_cancelled(job.claim_token)
-    return {**meta, "status": ABORTED} if asked else meta
+    requested = job.status is JobStatus.PROCESSING and worker.current().is_cancelled(job.claim_token)
+    return {**meta, "status": ABORTED} if requested else meta
 
 
 def _cancel(app: Any, task_id: str) -> bool:

@@ -46,11 +46,11 @@ class StoredResults(BaseBackend):
     @cached_property
     def plain(self) -> Any | None:
         """The host's own backend, which stores the results of plain tasks; ``None`` if none is configured."""
-        theirs = self.app.conf.result_backend
-        if not theirs or str(theirs).startswith("disabled"):
+        configured = self.app.conf.result_backend
+        if not configured or str(configured).startswith("disabled"):
             return None
-        made, url = backends.by_url(theirs, self.app.loader)
-        return None if issubclass(made, StoredResults) else made(app=self.app, url=url)
+        backend, url = backends.by_url(configured, self.app.loader)
+        return None if issubclass(backend, StoredResults) else backend(app=self.app, url=url)
 
     @property
     def notes(self) -> Notes:
@@ -126,8 +126,8 @@ class StoredResults(BaseBackend):
 
         Large results are read from S3, large payloads are not. Raises as `with_result`.
         """
-        repo, wanted = self.app.jobclaim.repo, list(task_ids)
-        now, jobs = repo.clock(), repo.table.get_many(wanted, consistent=True)
+        repo, ids = self.app.jobclaim.repo, list(task_ids)
+        now, jobs = repo.clock(), repo.table.get_many(ids, consistent=True)
         found = {
             job_id: meta_of(with_result(job, repo.large))
             for job_id, job in jobs.items()
@@ -138,10 +138,10 @@ class StoredResults(BaseBackend):
             for job_id, meta in found.items()
             if (successor := successor_of(meta))
         }
-        notes = self.notes.get_many(Kind.RESULT, [task_id for task_id in wanted if task_id not in found])
+        notes = self.notes.get_many(Kind.RESULT, [task_id for task_id in ids if task_id not in found])
         found |= {task_id: self._from_note(text) for task_id, text in notes.items()}
         if self.plain is not None:
-            rest = {one: self.plain.get_task_meta(one, cache=False) for one in wanted if one not in found}
+            rest = {one: self.plain.get_task_meta(one, cache=False) for one in ids if one not in found}
             found |= {one: meta for one, meta in rest.items() if meta["status"] != states.PENDING}
         return found
 

@@ -43,21 +43,21 @@ class _Overdue:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._told: list[str] = []
+        self._reported: list[str] = []
 
     @property
     def any(self) -> bool:
         """Whether a tick is overdue."""
-        return bool(self._told)
+        return bool(self._reported)
 
     def tell(self, schedules: list[str]) -> None:
         """Write or remove the file, and log changes."""
-        if schedules != self._told:
+        if schedules != self._reported:
             if schedules:
                 log.error("schedule.overdue", schedules=schedules)
             else:
-                log.info("schedule.recovered", schedules=self._told)
-            self._told = schedules
+                log.info("schedule.recovered", schedules=self._reported)
+            self._reported = schedules
         if schedules:
             self._path.write_text("\n".join(schedules))
         else:

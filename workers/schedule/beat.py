@@ -256,17 +256,17 @@ def _gap(known: Any, now: datetime) -> float | None:
     return None if previous is None or following is None else (following - previous).total_seconds()
 
 
-def _expires(wanted: Any, due: datetime, following: datetime | None, zone: tzinfo) -> datetime | None:
+def _expires(option: Any, due: datetime, following: datetime | None, zone: tzinfo) -> datetime | None:
     """Return the time by which a tick must start. A number means so many seconds after it is due; by default, the next
     tick.
 
     A time may be ISO text; without a zone, it is in the app's. Raises `InvalidInput` for anything else.
     """
-    if wanted is None:
+    if option is None:
         return following
-    if isinstance(wanted, (int, float)):
-        return due + timedelta(seconds=wanted)
-    until = timing.start_by(wanted, 0, zone)
+    if isinstance(option, (int, float)):
+        return due + timedelta(seconds=option)
+    until = timing.start_by(option, 0, zone)
     return None if until is None else datetime.fromtimestamp(until / 1000, UTC)
 
 

@@ -43,14 +43,14 @@ def merge_schedules(own: Mapping[str, Any], host: Mapping[str, Any] | None) -> d
     ValueError
         A name has different entries in both, and either could run.
     """
-    given = dict(host or {})
-    for name in own.keys() & given.keys():
-        if own[name] != given[name]:
+    entries = dict(host or {})
+    for name in own.keys() & entries.keys():
+        if own[name] != entries[name]:
             raise ValueError(
                 f"schedule {name!r} is defined twice: by jobclaim's settings, for task {_task(own[name])!r}, and by "
-                f"beat_schedule of the Celery app, for task {_task(given[name])!r}; rename or remove one of the two"
+                f"beat_schedule of the Celery app, for task {_task(entries[name])!r}; rename or remove one of the two"
             )
-    return {**given, **own}
+    return {**entries, **own}
 
 
 def _task(entry: Any) -> str:

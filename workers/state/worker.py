@@ -145,8 +145,8 @@ class Worker:
         return self._owner if self._owner_pid == os.getpid() else None
 
     @owner.setter
-    def owner(self, made: Owner) -> None:
-        self._owner, self._owner_pid = made, os.getpid()
+    def owner(self, owner_: Owner) -> None:
+        self._owner, self._owner_pid = owner_, os.getpid()
 
 
 _current: list[Worker] = []

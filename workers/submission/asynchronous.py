@@ -43,11 +43,11 @@ async def off_loop(call: Callable[[], T]) -> T:
     context, task = copy_context(), _state.get_current_worker_task()
     request = task.request if task is not None else None
 
-    def made() -> T:
+    def call_in_thread() -> T:
         with _current(task, request):
             return call()
 
-    return await asyncio.shield(asyncio.get_running_loop().run_in_executor(_pool(), context.run, made))
+    return await asyncio.shield(asyncio.get_running_loop().run_in_executor(_pool(), context.run, call_in_thread))
 
 
 class AwaitableTask(Task):

@@ -149,11 +149,11 @@ def _figures(task: Any) -> Iterator[str]:
     yield from _retry_kwargs(getattr(task, "retry_kwargs", None) or {})
 
 
-def _retry_kwargs(asked: Any) -> Iterator[str]:
-    for name, value in asked.items():
+def _retry_kwargs(options: Any) -> Iterator[str]:
+    for name, value in options.items():
         if name not in RETRY_OPTIONS:
             yield f"retry_kwargs has the unknown option {name}={value!r}{did_you_mean(name, sorted(RETRY_OPTIONS))}"
-    retries = asked.get("max_retries")
+    retries = options.get("max_retries")
     if retries is not None and (type(retries) is not int or not 0 <= retries < MAX_COUNT):
         yield f"retry_kwargs: max_retries={retries!r} must be a whole number from 0 to {MAX_COUNT - 1:,}"
 

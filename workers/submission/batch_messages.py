@@ -107,8 +107,8 @@ class BatchMessages:
         self._under_way.append((len(entries), self._pool.submit(send_batch, self._app.jobclaim.settings, url, entries)))
 
     def _settle(self) -> None:
-        count, done = self._under_way.popleft()
-        sent = done.result()
+        count, future = self._under_way.popleft()
+        sent = future.result()
         self._tally.sent += sent
         self._tally.unsent += count - sent
 
@@ -124,8 +124,8 @@ def send_batch(settings: Any, url: str, entries: Sequence[dict[str, Any]]) -> in
         except (ClientError, BotoCoreError) as error:
             log.warning("messages.not_sent", count=len(left), error=type(error).__name__)
             break
-        for done in answer.get("Successful", ()):
-            left.pop(done["Id"], None)
+        for sent in answer.get("Successful", ()):
+            left.pop(sent["Id"], None)
         if not left or all(failed.get("SenderFault") for failed in answer.get("Failed", ())):
             break
     return len(entries) - len(left)

@@ -126,8 +126,8 @@ def submit_many(
         ThreadPoolExecutor(threads, thread_name_prefix="bulk") as pool,
         BatchMessages(task.jobclaim.app, pool, report) as messages,  # installs jobclaim before the app connects
     ):
-        for position, done in _in_order(pool, _puts(task, calls, report.batch, options)):
-            job = _outcome(report, position, done)
+        for position, future in _in_order(pool, _puts(task, calls, report.batch, options)):
+            job = _outcome(report, position, future)
             if job is not None:
                 if unsent := _unsent(task.app, job, repeated=repeated):
                     messages.add(unsent)
@@ -180,9 +180,9 @@ def _in_order(pool: ThreadPoolExecutor, puts: Iterable[Callable[[], Job]]) -> It
         position += 1
 
 
-def _outcome(report: BulkReport, position: int, done: Future[Job]) -> Job | None:
+def _outcome(report: BulkReport, position: int, future: Future[Job]) -> Job | None:
     try:
-        job = done.result()
+        job = future.result()
     except (JobError, TypeError) as error:
         report.failed += 1
         if len(report.failures) < MOST_FAILURES:

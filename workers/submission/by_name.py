@@ -91,9 +91,9 @@ def find_task(app: Any, name: str) -> Any:
     if name in app.tasks:
         return app.tasks[name]
     modules = ", ".join(app.conf.imports) or "none"
-    meant = did_you_mean(name, users_tasks(app), ALIKE) or "."
+    hint = did_you_mean(name, users_tasks(app), ALIKE) or "."
     raise InvalidInput(
-        f"task {name!r} is not registered{meant} Imported task modules: {modules}; add yours to JOBCLAIM_TASK_MODULES"
+        f"task {name!r} is not registered{hint} Imported task modules: {modules}; add yours to JOBCLAIM_TASK_MODULES"
     )
 
 

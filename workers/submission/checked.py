@@ -64,8 +64,8 @@ class CheckedTask(Task):
 
     def _most_attempts(self) -> int:
         """Return the limit of a job's attempts; Celery's ``retry_kwargs`` may allow more than ``max_retries``."""
-        asked = (getattr(self, "retry_kwargs", None) or {}).get("max_retries", self.max_retries)
-        return ENDLESS if None in (asked, self.max_retries) else max(asked, self.max_retries) + 1
+        retries = (getattr(self, "retry_kwargs", None) or {}).get("max_retries", self.max_retries)
+        return ENDLESS if None in (retries, self.max_retries) else max(retries, self.max_retries) + 1
 
     def _with_group(
         self, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, asked: Mapping[str, Any]
@@ -79,7 +79,7 @@ class CheckedTask(Task):
         return asked if value is None else {**asked, options.GROUP: options.check_group(_as_group(value))}
 
     def _check_same_call(
-        self, job: Job, args: Sequence[Any], kwargs: Mapping[str, Any], asked: Mapping[str, Any]
+        self, job: Job, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
     ) -> None:
         """Refuse a chosen id whose job has other arguments; a canvas's repeated submission is still one job.
 
@@ -87,8 +87,8 @@ class CheckedTask(Task):
         ------
         IdempotencyMismatch
         """
-        given = {name for name, value in asked.items() if value is not None}
-        if OF_A_CANVAS & given or self.name.startswith(OWN_TASKS):
+        names = {name for name, value in options.items() if value is not None}
+        if OF_A_CANVAS & names or self.name.startswith(OWN_TASKS):
             return
         if is_mark(job.payload):  # S3 does not answer: nothing can be compared
             return

@@ -23,9 +23,9 @@ def claims(task: Any) -> bool:
     ``@shared_task(claims=True)`` declares that it does, ``claims=False`` that it does not. Else its code is searched
     for a name in `CLAIMS`, in the body or in functions that it calls by name.
     """
-    told = getattr(task, "claims", None)
-    if told is not None:
-        return bool(told)
+    option = getattr(task, "claims", None)
+    if option is not None:
+        return bool(option)
     return _mentions(inspect.unwrap(task.run), task, DEEPEST, set())
 
 

@@ -67,7 +67,7 @@ def retry_edited(app: Any, repo: JobRepo, job_id: str, payload: Any, *, key: str
         return Resubmitted(_copied(app, repo, old, payload, key, written), False)
     args, kwargs = call.from_payload(payload)
     _check_key(app.tasks[old.task], old, args, kwargs, key)
-    made = by_name.submit(
+    submitted = by_name.submit(
         app,
         repo,
         old.task,
@@ -79,7 +79,7 @@ def retry_edited(app: Any, repo: JobRepo, job_id: str, payload: Any, *, key: str
         is_sure=lambda _: True,
         written=written,
     )
-    return Resubmitted(made, True)
+    return Resubmitted(submitted, True)
 
 
 def _check_payload(old: Job, payload: Any) -> None:

@@ -94,7 +94,7 @@ def bind(
     """
     signature = inspect.signature(function)
     bound = (signature.bind_partial if partial else signature.bind)(*args, **kwargs)
-    given = set(bound.arguments)
+    names = set(bound.arguments)
     bound.apply_defaults()
     values: dict[str, Any] = {}
     for name, value in bound.arguments.items():
@@ -103,7 +103,7 @@ def bind(
             values |= {f"*{name}": list(value)} if value else {}
         elif kind is inspect.Parameter.VAR_KEYWORD:
             values |= {f"**{name}": dict(value)} if value else {}
-        elif name in given or _is_json(value):
+        elif name in names or _is_json(value):
             values[name] = value
     return values
 
@@ -133,7 +133,7 @@ def identify(task: str, values: dict[str, Any], rules: Rules, key: str | None = 
     return Identity(derived, derived[:16])
 
 
-def key_of(task: Any, given: Mapping[str, Any]) -> str:
+def key_of(task: Any, arguments: Mapping[str, Any]) -> str:
     """Return the idempotency key of a task's call, given its identifying arguments by name.
 
     The task's scope, defaults and types apply, as at a submission. Arguments that do not identify a call may be left
@@ -146,7 +146,7 @@ def key_of(task: Any, given: Mapping[str, Any]) -> str:
     """
     rules: Rules = task.idempotency_rules() or Rules()
     try:
-        args, kwargs = task.to_json((), dict(given))
+        args, kwargs = task.to_json((), dict(arguments))
         values = bind(task.run, args, kwargs, partial=True)
     except (TypeError, ValueError) as error:
         raise InvalidInput(

@@ -149,11 +149,11 @@ def _template_of(app: Any, job: Job) -> Template:
     if found is None or not found.fits((*made_for, os.getpid())):
         if len(templates) >= MOST_TEMPLATES:
             templates.clear()
-        found = templates[key] = _made(app, job, (*made_for, os.getpid()))
+        found = templates[key] = _template(app, job, (*made_for, os.getpid()))
     return found
 
 
-def _made(app: Any, job: Job, made_for: tuple[Any, Any, int]) -> Template:
+def _template(app: Any, job: Job, made_for: tuple[Any, Any, int]) -> Template:
     """Let Celery build a message and make a template of it; an empty template if the message is unusual."""
     from jobclaim.workers.transport.channel import Channel  # it loads boto3 and pycurl, which a first send does too
 

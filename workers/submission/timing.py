@@ -13,8 +13,8 @@ def window(countdown: Any, eta: Any, expires: Any, now: int, zone: tzinfo) -> tu
     """Return when a call may start and by when it must. Raises as `due_at`, and also if the call could never start."""
     due, until = due_at(countdown, eta, now, zone), start_by(expires, now, zone)
     if due is not None and until is not None and now < due >= until:
-        asked = f"countdown={countdown!r}" if countdown is not None else f"eta={eta!r}"
-        raise InvalidInput(f"expires={expires!r} is before {asked}, so the job could never start; pass a later time")
+        argument = f"countdown={countdown!r}" if countdown is not None else f"eta={eta!r}"
+        raise InvalidInput(f"expires={expires!r} is before {argument}, so the job could never start; pass a later time")
     return due, until
 
 

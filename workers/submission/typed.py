@@ -93,8 +93,8 @@ class Plan:
     def _apart(self, bound: inspect.BoundArguments, positional: int) -> tuple[list[Any], dict[str, Any]]:
         """Return bound arguments as they were passed: keyword arguments are not made positional."""
         by_position = [name for name, known in self.signature.parameters.items() if known.kind in _BY_POSITION]
-        given = {name: bound.arguments[name] for name in by_position[:positional]}
-        args: list[Any] = list(given.values())
+        positional_arguments = {name: bound.arguments[name] for name in by_position[:positional]}
+        args: list[Any] = list(positional_arguments.values())
         kwargs: dict[str, Any] = {}
         for name, value in bound.arguments.items():
             kind = self.signature.parameters[name].kind
@@ -102,7 +102,7 @@ class Plan:
                 args += value
             elif kind is inspect.Parameter.VAR_KEYWORD:
                 kwargs |= value
-            elif name not in given:
+            elif name not in positional_arguments:
                 kwargs[name] = value
         return args, kwargs
 

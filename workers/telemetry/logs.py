@@ -81,20 +81,20 @@ class WorkerLogging(Logging):
             Logging._setup = True
             file = node_format(logfile, hostname or nodename("beat", gethostname())) if logfile else None
             form = format or self.format
-            told = {"loglevel": mlevel(loglevel), "logfile": file, "format": form, "colorize": colorize}
-            self._set_up_ours(handle.settings, mlevel(loglevel), file, told)
+            arguments = {"loglevel": mlevel(loglevel), "logfile": file, "format": form, "colorize": colorize}
+            self._set_up_ours(handle.settings, mlevel(loglevel), file, arguments)
         handle.report_overridden()
         return answers
 
-    def _level(self, given: int | str | None) -> int:
+    def _level(self, loglevel: int | str | None) -> int:
         """Determine the level; the default of Celery's command line does not count."""
-        wanted = given if given and _is_typed("loglevel") else self.app.jobclaim.settings.log_level
-        return int(mlevel(wanted))
+        level = loglevel if loglevel and _is_typed("loglevel") else self.app.jobclaim.settings.log_level
+        return int(mlevel(level))
 
     def _host_keeps_its_handlers(self) -> bool:
         return not self.app.conf.worker_hijack_root_logger and self._has_handler(logging.getLogger())
 
-    def _set_up_ours(self, settings: Settings, level: int, file: str | None, told: dict[str, Any]) -> None:
+    def _set_up_ours(self, settings: Settings, level: int, file: str | None, arguments: dict[str, Any]) -> None:
         if WorkerLogging._structlog_is_ours or not structlog.is_configured():
             WorkerLogging._structlog_is_ours = True
             _configure_structlog()
@@ -108,9 +108,9 @@ class WorkerLogging(Logging):
         _write_directly(settings)
         pool.setLevel(level if MP_LOG else logging.ERROR)
         _quieten(settings)
-        signals.after_setup_logger.send(sender=None, logger=root, **told)
+        signals.after_setup_logger.send(sender=None, logger=root, **arguments)
         tasks.propagate = False
-        signals.after_setup_task_logger.send(sender=None, logger=tasks, **told)
+        signals.after_setup_task_logger.send(sender=None, logger=tasks, **arguments)
 
 
 def configure(settings: Settings, level: int | None = None, file: str | None = None) -> None:

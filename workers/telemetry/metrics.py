@@ -147,18 +147,18 @@ class OtlpSink:
         reader = reader or PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=url), EXPORT_MS)
         self.provider = MeterProvider([reader], resource=resource())
         self._meter = self.provider.get_meter("jobclaim")
-        self._made: dict[str, Any] = {}
+        self._instruments: dict[str, Any] = {}
 
     def add(self, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
         """Add to the counter, or record the value in the histogram."""
-        made: Any = self._made.get(metric.name)
-        if made is None:
+        instrument: Any = self._instruments.get(metric.name)
+        if instrument is None:
             make: Any = self._meter.create_histogram if metric.histogram else self._meter.create_counter
-            made = self._made[metric.name] = make(metric.name, description=metric.help)
+            instrument = self._instruments[metric.name] = make(metric.name, description=metric.help)
         if metric.histogram:
-            made.record(value, labels)
+            instrument.record(value, labels)
         else:
-            made.add(value, labels)
+            instrument.add(value, labels)
 
 
 class PrometheusSink:
@@ -168,14 +168,14 @@ class PrometheusSink:
         from prometheus_client import REGISTRY
 
         self._registry = registry or REGISTRY
-        self._made: dict[str, Any] = {}
+        self._instruments: dict[str, Any] = {}
 
     def add(self, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
         """Add to the counter, or observe the value in the histogram."""
-        made = self._made.get(metric.name)
-        if made is None:
-            made = self._made[metric.name] = self._make(metric)
-        of_labels = made.labels(**labels) if labels else made
+        instrument = self._instruments.get(metric.name)
+        if instrument is None:
+            instrument = self._instruments[metric.name] = self._make(metric)
+        of_labels = instrument.labels(**labels) if labels else instrument
         (of_labels.observe if metric.histogram else of_labels.inc)(value)
 
     def _make(self, metric: Metric) -> Any:

@@ -97,11 +97,11 @@ def crashed(settings: Settings, job: Job, outcome: str, *, at: int, kind: str = 
     due = job.created_at
     for past in job.history:
         if past.claimed_at and past.ended_at > job.claimed_at - UNEXPORTED_MS:
-            told = replace(
+            job_ = replace(
                 job, attempt=past.attempt, claimed_at=past.claimed_at, available_at=due, worker_id=past.worker_id
             )
             failure = past.failure
-            ended(settings, told, past.outcome, at=past.ended_at, exception=failure.exception if failure else "")
+            ended(settings, job_, past.outcome, at=past.ended_at, exception=failure.exception if failure else "")
         due = past.ended_at
     ended(settings, job, outcome, at=at, kind=kind, exception=exception)
 

@@ -168,11 +168,11 @@ def _missing(path: str, names: Sequence[str]) -> list[str]:
         owner: Any = symbol_by_name(path) if attribute else import_module(module)
     except (ImportError, AttributeError):
         return list(names)
-    made: set[str] = set()
+    found_names: set[str] = set()
     for base in getattr(owner, "__mro__", ()):
         code = getattr(vars(base).get("__init__"), "__code__", None)
-        made.update(code.co_names if code is not None else ())
-    return [name for name in names if name not in made and not hasattr(owner, name)]
+        found_names.update(code.co_names if code is not None else ())
+    return [name for name in names if name not in found_names and not hasattr(owner, name)]
 
 
 def _parameters(path: str) -> str | None:

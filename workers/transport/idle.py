@@ -17,12 +17,12 @@ STEP_SECONDS: Final = 0.1
 
 def polls_per_hour(queues: int, processes: int, settings: Settings) -> int:
     """Return the requests of an idle worker, all queues together."""
-    now, made = 0.0, 0
+    now, count = 0.0, 0
     waiting: list[tuple[float, Callable[[Any], None]]] = []
 
     def ask(poll: Poll, done: Callable[[Any], None]) -> None:
-        nonlocal made
-        made += now >= FROM_SECONDS
+        nonlocal count
+        count += now >= FROM_SECONDS
         waiting.append((now + max(poll.wait, STEP_SECONDS), done))
 
     policy = Policy(settings.wait_time_seconds, settings.polling_interval_seconds, settings.strict_priority)
@@ -36,4 +36,4 @@ def polls_per_hour(queues: int, processes: int, settings: Settings) -> int:
             waiting.remove(due)
             due[1]({})
         poller.tick()
-    return round(made * 3_600 / (SECONDS - FROM_SECONDS))
+    return round(count * 3_600 / (SECONDS - FROM_SECONDS))
