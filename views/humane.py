@@ -6,8 +6,6 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from jobclaim.jobs.encoding.item import LATEST_MS
-
 _UNITS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -35,6 +33,8 @@ def percent(share: float) -> str:
 
 def _moment(at: int) -> datetime:
     """Convert epoch milliseconds; clamp times beyond the year 9999 to its end."""
+    from jobclaim.jobs.encoding.item import LATEST_MS  # here, because ``--help`` must not import the jobs
+
     return datetime.fromtimestamp(min(at, LATEST_MS) / 1000, UTC)
 
 
