@@ -15,49 +15,53 @@ else:
     Milliseconds = click.ParamType  # `ParamType` is not generic in older releases of click
 
 
-class Duration(Milliseconds):
+class _Parsed(Milliseconds):
+    """A type whose text `parse` converts."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse the text; refuse an invalid one and show why."""
+        if isinstance(value, int):
+            return value
+        try:
+            return self.parse(str(value), ctx)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+    def parse(self, text: str, ctx: click.Context | None) -> int:
+        """Convert the text, or raise `ValueError`."""
+        raise NotImplementedError
+
+
+class Duration(_Parsed):
     """A duration such as ``90``, ``10s``, ``5m``, ``2h`` or ``1d``, or plain seconds. Converts to milliseconds."""
 
     name = "duration"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Parse the text; refuse an invalid one and show examples."""
-        if isinstance(value, int):
-            return value
-        try:
-            return duration(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    def parse(self, text: str, ctx: click.Context | None) -> int:
+        """Parse a duration."""
+        return duration(text)
 
 
-class Moment(Milliseconds):
-    """A time in ISO 8601 with its time zone. Converts to epoch milliseconds."""
+class Moment(_Parsed):
+    """A time in ISO 8601 with its time zone, without which its meaning depends on the machine. Converts to epoch
+    milliseconds.
+    """
 
     name = "time"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Parse the text; refuse a time without a zone, because its meaning depends on the machine."""
-        if isinstance(value, int):
-            return value
-        try:
-            return moment(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    def parse(self, text: str, ctx: click.Context | None) -> int:
+        """Parse a time; one without a zone is refused."""
+        return moment(text)
 
 
-class Past(Milliseconds):
+class Past(_Parsed):
     """A past time in UTC: ``2h ago``, ``yesterday`` or ``14:30``. Converts to epoch milliseconds."""
 
     name = "time"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Parse the text; refuse an invalid one and show examples."""
-        if isinstance(value, int):
-            return value
-        try:
-            return past(str(value), _now(ctx))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    def parse(self, text: str, ctx: click.Context | None) -> int:
+        """Parse a past time, relative to the session's clock."""
+        return past(text, _now(ctx))
 
 
 def _now(ctx: click.Context | None) -> int:

@@ -38,7 +38,7 @@ def differences(current: Mapping[str, str], desired: Mapping[str, str]) -> list[
 
 def redrive_policy(dead_letter_arn: str, max_receive_count: int) -> str:
     """Return where a message goes after `max_receive_count` deliveries."""
-    return _compact({"deadLetterTargetArn": dead_letter_arn, "maxReceiveCount": max_receive_count})
+    return compact({"deadLetterTargetArn": dead_letter_arn, "maxReceiveCount": max_receive_count})
 
 
 def tls_only_policy(queue_arn: str, existing: str | None = None) -> str:
@@ -61,7 +61,7 @@ def tls_only_policy(queue_arn: str, existing: str | None = None) -> str:
     policy: dict[str, Any] = json.loads(existing) if existing else {"Version": "2012-10-17", "Statement": []}
     statements: list[Any] = policy["Statement"] if isinstance(policy["Statement"], list) else [policy["Statement"]]
     others = [each for each in statements if each.get("Sid") != TLS_ONLY]
-    return _compact({**policy, "Statement": [*others, statement]})
+    return compact({**policy, "Statement": [*others, statement]})
 
 
 def _same(current: str | None, desired: str) -> bool:
@@ -83,5 +83,6 @@ def _plain(text: str) -> Any:
     return policy
 
 
-def _compact(value: Any) -> str:
+def compact(value: Any) -> str:
+    """Write JSON without spaces."""
     return json.dumps(value, separators=(",", ":"))

@@ -6,12 +6,12 @@ the same `Settings.digest`.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from jobclaim.infra.attributes import compact
 from jobclaim.settings import Settings
 
 OWN_TO_A_MACHINE: Final = frozenset(
@@ -94,23 +94,19 @@ def _of_stack(urls: Mapping[str, str]) -> Iterator[tuple[str, Value]]:
     yield "JOBCLAIM_JOB_TABLE", Value("${JobTable}", True)
     yield "JOBCLAIM_FLEET_TABLE", Value("${FleetTable}", True)
     yield "JOBCLAIM_QUEUE_PREFIX", Value("${QueuePrefix}", True)
-    yield "JOBCLAIM_QUEUE_URLS", Value(_compact(urls), True)
+    yield "JOBCLAIM_QUEUE_URLS", Value(compact(urls), True)
 
 
 def _of_settings(settings: Settings, without: Collection[str]) -> Iterator[tuple[str, Value]]:
     left_out = OWN_TO_A_MACHINE.union(without)
     for name, value in sorted(settings.model_dump(mode="json", exclude_unset=True).items()):
         if name not in left_out and not name.startswith(DASHBOARD) and (value is not None or _by_default(name)):
-            yield f"JOBCLAIM_{name.upper()}", Value(value if isinstance(value, str) else _compact(value))
+            yield f"JOBCLAIM_{name.upper()}", Value(value if isinstance(value, str) else compact(value))
 
 
 def _by_default(name: str) -> bool:
     """Return whether a field has a value by default, so that a ``null`` must be written out to unset it."""
     return Settings.model_fields[name].default is not None
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
 
 
 def _quoted(text: str) -> str:

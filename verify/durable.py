@@ -8,12 +8,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from jobclaim import EffectRefused, JobNotFound, JobRepo, JobStatus, ResumeRefused
+from jobclaim import EffectRefused, JobRepo, JobStatus, ResumeRefused
 from jobclaim.verify.checks import PROBED, CheckResult
 from jobclaim.verify.deployment import Deployment
 from jobclaim.verify.evidence import bodies
 from jobclaim.verify.faults import MESSAGE_COPIED, RESPONSE_LOST
 from jobclaim.verify.injector import FaultInjector
+from jobclaim.verify.probes import exists
 from jobclaim.verify.waiting import wait_until
 
 JOB_COUNT: Final = 6
@@ -72,7 +73,7 @@ def transactions(deployment: Deployment, make_repo: Callable[[], JobRepo]) -> Ch
                     ExpressionAttributeNames={"#name": "name"},
                 )
                 tx.create_job("verify.nobody", None, job_id=job_id, queue="default")
-            written = _exists(deployment.direct, job_id)
+            written = exists(deployment.direct, job_id)
             if written is row_is_there:
                 violations.append(f"{job_id} is {'there' if written else 'missing'}")
             if written:
@@ -102,11 +103,3 @@ def _effect_count(deployment: Deployment, job_id: str) -> int:
         TableName=deployment.notes_table, Key={"name": {"S": job_id}}, ConsistentRead=True
     )
     return int(row.get("Item", {}).get("times", {"N": "0"})["N"])
-
-
-def _exists(repo: JobRepo, job_id: str) -> bool:
-    try:
-        repo.get_job(job_id)
-    except JobNotFound:
-        return False
-    return True

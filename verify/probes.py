@@ -41,7 +41,7 @@ def bad_input(repo: JobRepo) -> CheckResult:
             repo.create_job(**{"task": "verify.quick", "queue": "default", "job_id": job_id, **asked})
             violations.append(f"{what} was accepted")
         except InvalidInput:
-            if _exists(repo, job_id):
+            if exists(repo, job_id):
                 violations.append(f"{what} was refused and written")
     return _result("bad-input", len(BAD), violations)
 
@@ -209,7 +209,8 @@ def _status(deployment: Deployment, job_id: str) -> JobStatus:
     return deployment.direct.get_job(job_id).status
 
 
-def _exists(repo: JobRepo, job_id: str) -> bool:
+def exists(repo: JobRepo, job_id: str) -> bool:
+    """Return whether a job is stored; one that cannot be read is."""
     try:
         repo.get_job(job_id)
     except JobNotFound:

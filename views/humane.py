@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 _UNITS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -14,6 +14,15 @@ def iso(at: int) -> str | None:
     if not at:
         return None
     return _moment(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def times(moments: dict[str, int]) -> dict[str, Any]:
+    """Return each moment twice, for a record: as ISO 8601 under its name, and in milliseconds with ``_ms`` added."""
+    shown: dict[str, Any] = {}
+    for name, at in moments.items():
+        shown[name] = iso(at)
+        shown[f"{name}_ms"] = at or None
+    return shown
 
 
 def clock_time(at: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from jobclaim.views.humane import clock_time, iso, relative, span
+from jobclaim.views.humane import clock_time, relative, span, times
 
 if TYPE_CHECKING:
     from jobclaim.jobs import Job
@@ -24,7 +24,7 @@ def lasting_record(job: Job, *, payload: bool) -> dict[str, Any]:
     hidden = {"redacted": True, "bytes": len(codec.encode(checkpoint).encode())}
     return {
         "waits_for": wait.name if wait else None,
-        **_times({"waits_since": wait.since if wait else 0, "waits_until": wait.until if wait else 0}),
+        **times({"waits_since": wait.since if wait else 0, "waits_until": wait.until if wait else 0}),
         "progress": progress_record(job.progress),
         "checkpoint": None if checkpoint is None else codec.plain(checkpoint) if payload else hidden,
         "steps": [step_record(step) for step in job.steps],
@@ -64,7 +64,7 @@ def progress_record(progress: Progress | None) -> dict[str, Any] | None:
         "rate": progress.rate,
         "message": progress.message,
         "attempt": progress.attempt,
-        **_times({"at": progress.at}),
+        **times({"at": progress.at}),
     }
 
 
@@ -75,7 +75,7 @@ def step_record(step: Step) -> dict[str, Any]:
         "function": step.function,
         "attempt": step.attempt,
         "took_ms": step.took_ms,
-        **_times({"at": step.at}),
+        **times({"at": step.at}),
     }
 
 
@@ -83,7 +83,7 @@ def wait_record(wait: Wait) -> dict[str, Any]:
     """Build the JSON record of a wait, without the value that it was resumed with."""
     return {
         "name": wait.name,
-        **_times({"since": wait.since, "until": wait.until, "resumed_at": wait.resumed_at}),
+        **times({"since": wait.since, "until": wait.until, "resumed_at": wait.resumed_at}),
         "by": wait.by or None,
         "timed_out": wait.timed_out,
     }
@@ -121,11 +121,3 @@ def number(value: float) -> str:
     if float(value).is_integer():
         return f"{int(value):,}"
     return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3g}"
-
-
-def _times(moments: dict[str, int]) -> dict[str, Any]:
-    shown: dict[str, Any] = {}
-    for name, at in moments.items():
-        shown[name] = iso(at)
-        shown[f"{name}_ms"] = at or None
-    return shown

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from jobclaim.views.holds import held_in_words, release_record
-from jobclaim.views.humane import iso, relative, span
+from jobclaim.views.humane import iso, relative, span, times
 from jobclaim.views.lasting import lasting_record, number, waits_in_words
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def job_record(job: Job, *, payload: bool = False) -> dict[str, Any]:
         "attempt": job.attempt,
         "charged": job.charged,
         "max_attempts": job.max_attempts,
-        **_times({name: getattr(job, name) for name in TIMES}),
-        **_times({"expires_at": job.expires_at * 1000}),
+        **times({name: getattr(job, name) for name in TIMES}),
+        **times({"expires_at": job.expires_at * 1000}),
         "worker_id": job.worker_id or None,
         "celery_task_id": job.celery_task_id or None,
         "idempotency_key": job.idempotency_key or None,
@@ -66,7 +66,7 @@ def job_record(job: Job, *, payload: bool = False) -> dict[str, Any]:
         "dead_state": job.dead_state or None,
         "dead_retries": job.dead_retries,
         "decisions": [
-            {"verb": decision.verb, "by": decision.by, "why": decision.why, **_times({"at": decision.at})}
+            {"verb": decision.verb, "by": decision.by, "why": decision.why, **times({"at": decision.at})}
             for decision in job.decisions
         ],
         "history": [attempt_record(attempt) for attempt in job.history],
@@ -90,7 +90,7 @@ def failure_record(failure: Failure | None) -> dict[str, Any] | None:
         "traceback": failure.traceback or None,
         "where": failure.where or None,
         "fingerprint": failure.fingerprint or None,
-        **_times({"at": failure.at}),
+        **times({"at": failure.at}),
     }
 
 
@@ -103,7 +103,7 @@ def attempt_record(attempt: Attempt) -> dict[str, Any]:
         "attempt": attempt.attempt,
         "outcome": attempt.outcome,
         "worker_id": attempt.worker_id or None,
-        **_times({name: getattr(attempt, name) for name in ("claimed_at", "lease_expires_at", "ended_at")}),
+        **times({name: getattr(attempt, name) for name in ("claimed_at", "lease_expires_at", "ended_at")}),
         "failure": None if released else failure_record(attempt.failure),
         "released": release_record(released),
     }
@@ -226,11 +226,3 @@ def compact(value: Any) -> str:
     import json
 
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _times(moments: dict[str, int]) -> dict[str, Any]:
-    shown: dict[str, Any] = {}
-    for name, at in moments.items():
-        shown[name] = iso(at)
-        shown[f"{name}_ms"] = at or None
-    return shown

@@ -9,18 +9,19 @@ from __future__ import annotations
 import math
 import sys
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 from celery import Celery, states
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Reject
 
-from jobclaim.jobs import ClaimLost, Job, JobCancelled, JobNotFound, StoreUnavailable
+from jobclaim.jobs import Job, JobCancelled
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo import delivery as place
 from jobclaim.workers import builtins
 from jobclaim.workers.attempt import coroutines
 from jobclaim.workers.attempt.body import BodyDelivery
 from jobclaim.workers.attempt.closing import answering
+from jobclaim.workers.attempt.outcome import refuse_retry
 from jobclaim.workers.messages.message import headers
 from jobclaim.workers.process.plain_request import of_task
 from jobclaim.workers.scope import contained
@@ -62,17 +63,7 @@ def _retry(task: Any, celerys: Any, *args: Any, **options: Any) -> Any:
         with body.retrying(cause):
             return celerys(*args, **options)
     except Reject as rejected:
-        _not_retried(rejected.reason)
-
-
-def _not_retried(error: Any) -> NoReturn:
-    """Raise for a retry that was not written: the claim has ended, or the request was invalid."""
-    if isinstance(error, (ClaimLost, JobNotFound, StoreUnavailable)):
-        log.warning("job.retry_dropped", reason=str(error))
-        raise Ignore(str(error)) from error
-    if isinstance(error, BaseException):
-        raise error
-    raise Reject(error, requeue=False)
+        refuse_retry(rejected.reason)
 
 
 def _apply_async(task: Any, celerys: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 
 from jobclaim.jobs import ClaimLost, Effects, FailureKind, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.log import get_logger
@@ -80,6 +80,16 @@ def kind_of(error: BaseException | Failure) -> FailureKind | None:
     if isinstance(error, CallDoesNotFit):
         return FailureKind.CONFIGURATION
     return FailureKind.ORPHANED if isinstance(error, WorkerLostError) else None
+
+
+def refuse_retry(error: Any) -> NoReturn:
+    """Raise for a retry that was not written: the claim has ended, or the request was invalid."""
+    if isinstance(error, (ClaimLost, JobNotFound, StoreUnavailable)):
+        log.warning("job.retry_dropped", reason=str(error))
+        raise Ignore(str(error)) from error
+    if isinstance(error, BaseException):
+        raise error
+    raise Reject(error, requeue=False)
 
 
 def _write(

@@ -35,7 +35,7 @@ from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.protocol.releases import Held
 from jobclaim.workers.attempt import admission
-from jobclaim.workers.attempt.outcome import kind_of
+from jobclaim.workers.attempt.outcome import kind_of, refuse_retry
 from jobclaim.workers.messages import call, envelope
 from jobclaim.workers.submission import timing
 from jobclaim.workers.submission.dispatch import publish_if_due
@@ -181,7 +181,7 @@ class ReturningTask(Task):
         try:
             return celery_retry(eta=eta, countdown=countdown)
         except Reject as rejected:
-            self._not_retried(rejected.reason)
+            refuse_retry(rejected.reason)
         finally:
             request.is_retrying = False
 
@@ -243,15 +243,6 @@ class ReturningTask(Task):
         )
         log.info("job.retry_scheduled", available_at=after.available_at)
         return publish_if_due(self.app, after, **envelope.of_one_send(options))
-
-    def _not_retried(self, error: Any) -> NoReturn:
-        """Raise for a retry that was not written: the claim has ended, or the request was invalid."""
-        if isinstance(error, (ClaimLost, JobNotFound, StoreUnavailable)):
-            log.warning("job.retry_dropped", reason=str(error))
-            raise Ignore(str(error)) from error
-        if isinstance(error, BaseException):
-            raise error
-        raise Reject(error, requeue=False)
 
     def _release_claimed(self, release: Callable[..., Job]) -> None:
         job = self._job

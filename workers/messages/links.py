@@ -49,7 +49,7 @@ def prepare(app: Celery, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a call as they are stored: its callbacks with ids, and who called it."""
     prepared = dict(options)
     for option in ("link", "link_error"):
-        if links := _as_list(options.get(option)):
+        if links := as_list(options.get(option)):
             prepared[option] = [_with_ids(app, link) for link in links]
     parent = app.current_worker_task
     if parent and parent.request.id:
@@ -169,7 +169,8 @@ def _short(job_id: str) -> str:
     return f"{job_id[: LONGEST_PLAIN_ID - 65]}.{hashlib.sha256(job_id.encode()).hexdigest()}"
 
 
-def _as_list(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
+    """Return the links of an option, which may be one signature, several or ``None``."""
     if value is None:
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -17,7 +17,6 @@ from jobclaim.workers.messages.message import DELIVERY, MISADDRESSED, address, i
 from jobclaim.workers.process import plain_messages
 from jobclaim.workers.process.request import OwnedRequest
 from jobclaim.workers.process.unreported import HeldAttempt
-from jobclaim.workers.state import worker
 
 logger = get_logger("celery.worker.request")
 
@@ -96,20 +95,6 @@ class PlainRequest(OwnedRequest):
         """Handle jobs that the child has rescheduled; cancel those whose cancellation was requested."""
         super().on_retry(exc_info)
         self._retried()
-
-    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
-        """Release the body's jobs at a cold shutdown, before its child is killed."""
-        if (known := worker.current().owner) and self.attempts():
-            known.release(self)
-        else:
-            super().cancel(pool, signal, emit_retry)
-
-    def terminate(self, pool: Any, signal: Any = None) -> None:
-        """Cancel every job that the body holds."""
-        if (known := worker.current().owner) and self.attempts():
-            known.cancel(self)
-        else:
-            super().terminate(pool, signal)
 
     def _as_celery(self, handle: Any, *args: Any) -> Any:
         """Call Celery's handler; log a result that cannot be written, because the error would end the event loop."""

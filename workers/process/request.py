@@ -105,6 +105,20 @@ class OwnedRequest(Request):
         """Handle the child's answer."""
         return self._celerys_on_success(failed__retval__runtime, **kwargs)
 
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+        """Release the body's jobs at a cold shutdown, before its child is killed."""
+        if (known := worker.current().owner) and self.attempts():
+            known.release(self)
+        else:
+            super().cancel(pool, signal, emit_retry)
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """Cancel every job that the body holds."""
+        if (known := worker.current().owner) and self.attempts():
+            known.cancel(self)
+        else:
+            super().terminate(pool, signal)
+
     def _retried(self) -> None:
         if known := worker.current().owner:
             known.retried(self)
@@ -192,20 +206,6 @@ class JobRequest(OwnedRequest):
         self._answered()
         super().on_retry(exc_info)
         self._retried()
-
-    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
-        """Release the job at a cold shutdown, before its child is killed."""
-        if known := worker.current().owner:
-            known.release(self)
-        else:
-            super().cancel(pool, signal, emit_retry)
-
-    def terminate(self, pool: Any, signal: Any = None) -> None:
-        """End the attempt as cancelled."""
-        if known := worker.current().owner:
-            known.cancel(self)
-        else:
-            super().terminate(pool, signal)
 
     def _answered(self) -> None:
         """Delete the message: the job is written and no longer needs it."""

@@ -25,7 +25,7 @@ from kombu.exceptions import OperationalError
 
 from jobclaim.jobs import StoreUnavailable
 from jobclaim.jobs.log import get_logger
-from jobclaim.workers.messages.links import CHORD_TASK, FIELDS
+from jobclaim.workers.messages.links import CHORD_TASK, FIELDS, as_list
 
 log = get_logger("jobclaim.chords")
 
@@ -102,7 +102,7 @@ def fail(app: Celery, given: Any, error: BaseException, *, chain: Any = None) ->
     signature = maybe_signature(given, app=app)
     options = signature.options if chain is None else {**signature.options, "chain": chain}
     if isinstance(signature, group):
-        errbacks = _list(options.get("link_error"))
+        errbacks = as_list(options.get("link_error"))
         for member in _members(signature):
             _with_errbacks(app, member, errbacks, error)
         app.backend._fail_chain(options.get("chain"), error)
@@ -125,14 +125,14 @@ def _fail_chord(app: Celery, signature: Any, error: BaseException, options: Mapp
     if group_id and app.backend.has_begun(group_id):
         return
     if signature.body is not None:
-        _with_errbacks(app, signature.body, _list(options.get("link_error")), error)
+        _with_errbacks(app, signature.body, as_list(options.get("link_error")), error)
     app.backend._fail_chain(options.get("chain"), error)
 
 
 def _fail_steps(app: Celery, signature: Any, error: BaseException, options: Mapping[str, Any]) -> None:
     steps = _members(signature)
     for number, step in enumerate(steps):
-        _with_errbacks(app, step, [] if number else _list(options.get("link_error")), error, only_result=number > 0)
+        _with_errbacks(app, step, [] if number else as_list(options.get("link_error")), error, only_result=number > 0)
     app.backend._fail_chain(options.get("chain"), error)
 
 
@@ -140,7 +140,7 @@ def _with_errbacks(
     app: Celery, given: Any, errbacks: list[Any], error: BaseException, *, only_result: bool = False
 ) -> None:
     signature = maybe_signature(given, app=app).clone()
-    known = [] if only_result else _list(signature.options.get("link_error"))
+    known = [] if only_result else as_list(signature.options.get("link_error"))
     signature.options["link_error"] = known + [one for one in errbacks if one not in known]
     fail(app, signature, error)
 
@@ -149,7 +149,7 @@ def _fail_task(app: Celery, task: str, options: Mapping[str, Any], error: BaseEx
     known = {_NAMES[name]: value for name, value in options.items() if name in _NAMES and value is not None}
     if "id" not in known:
         return  # no caller can wait for it
-    known = {name: _list(value) if name in ("callbacks", "errbacks") else value for name, value in known.items()}
+    known = {name: as_list(value) if name in ("callbacks", "errbacks") else value for name, value in known.items()}
     request = Context(**{"root_id": known["id"], **known}, task=task, delivery_info={})
     log.error("links.refused", job_id=request.id, task=task, error=type(error).__name__)
     app.backend.mark_as_failure(request.id, error, None, request)
@@ -172,9 +172,3 @@ def _members(signature: Any) -> list[Any]:
     """
     tasks = signature.tasks
     return list(getattr(tasks, "tasks", tasks))
-
-
-def _list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
