@@ -81,7 +81,7 @@ def _apply_async(task: Any, celerys: Any, args: Any = None, kwargs: Any = None, 
 
 def _replace(task: Any, celerys: Any, *args: Any) -> Any:
     """Replace the task as Celery does: the body's jobs are completed, and the replacement does the rest."""
-    task.request.told = (states.SUCCESS, None)
+    task.request.final_state = (states.SUCCESS, None)
     return celerys(*args)
 
 

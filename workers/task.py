@@ -157,16 +157,16 @@ class JobTask(
         request.argsrepr = request.kwargsrepr = MASK  # shown by Celery's own log lines
         self.restore_links(job)
         request.retries = job.charged - 1
-        args[:], given = call.from_payload(job.payload)
+        args[:], kwargs_ = call.from_payload(job.payload)
         kwargs.clear()
-        kwargs.update(given)
+        kwargs.update(kwargs_)
         self._guard()
         self._admit(job)
         self._enter_body(job)
         args[:], typed = self.from_json(args, kwargs)
         kwargs.update(typed)
         wait = round(job.wait_ms / 1000, 3)
-        log.info("claim.acquired", wait_seconds=wait, sla_missed=self._missed_sla(job, wait), **self._shown(given))
+        log.info("claim.acquired", wait_seconds=wait, sla_missed=self._missed_sla(job, wait), **self._shown(kwargs_))
 
     @property
     def cancelled(self) -> bool:

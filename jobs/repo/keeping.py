@@ -88,8 +88,8 @@ class Keeping:
 
     def _catch_up(self, written: Written) -> None:
         stored = written.job
-        mine = stored is not None and stored.claim_token == self.job.claim_token
-        if stored is not None and mine and stored.status is JobStatus.PROCESSING:
+        is_current = stored is not None and stored.claim_token == self.job.claim_token
+        if stored is not None and is_current and stored.status is JobStatus.PROCESSING:
             self.job = stored
             return
         claim, self._over = self.job, "its claim has ended"

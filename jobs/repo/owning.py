@@ -77,32 +77,32 @@ class Owning(Reading):
             The claim has ended: the lease ended and recovery acted, or another caller has it. Nothing was changed.
         IllegalTransition, InvalidPayload, PayloadTooLarge, StoreUnavailable
         """
-        wanted = checks.status(status)
-        move = owner_move(wanted)
-        if move is None or wanted is JobStatus.PENDING:
-            raise IllegalTransition(f"update_status cannot make a job {wanted}; use claim_job, reschedule or release")
-        if result is not None and wanted is not JobStatus.COMPLETED:
-            raise InvalidInput(f"result is stored with COMPLETED only, not with {wanted}; pass error instead")
-        if error is not None and wanted is JobStatus.COMPLETED:
+        status_ = checks.status(status)
+        move = owner_move(status_)
+        if move is None or status_ is JobStatus.PENDING:
+            raise IllegalTransition(f"update_status cannot make a job {status_}; use claim_job, reschedule or release")
+        if result is not None and status_ is not JobStatus.COMPLETED:
+            raise InvalidInput(f"result is stored with COMPLETED only, not with {status_}; pass error instead")
+        if error is not None and status_ is JobStatus.COMPLETED:
             raise InvalidInput("error is stored with FAILED only, not with COMPLETED; pass result instead")
-        if effects and wanted is not JobStatus.COMPLETED:
-            raise InvalidInput(f"effects are made with COMPLETED only, not with {wanted}; leave them out")
-        claim, now = self._claim_on(job_id, wanted, token), self.clock()
-        if wanted is JobStatus.COMPLETED:
+        if effects and status_ is not JobStatus.COMPLETED:
+            raise InvalidInput(f"effects are made with COMPLETED only, not with {status_}; leave them out")
+        claim, now = self._claim_on(job_id, status_, token), self.clock()
+        if status_ is JobStatus.COMPLETED:
             limit, until = self.settings.max_result_bytes, delivery.current().write_until(claim, now)
             result = self.large.fitting(result, "result", limit, until=until)
             window = None if ttl is None else checks.positive(ttl, "ttl", checks.MAX_WINDOW_SECONDS)
-            done = lifecycle.completed(claim, result, now, self.retention, window=window)
+            completed = lifecycle.completed(claim, result, now, self.retention, window=window)
             collected = Effects.of(effects, self.own_tables) if effects or beside else None
             if collected is None or not (len(collected) or beside):
-                return self._announced(self._end(claim, move, done))
-            return self._announced(self._end_with(claim, done, collected, beside))
-        if error is None and wanted is JobStatus.FAILED:
+                return self._announced(self._end(claim, move, completed))
+            return self._announced(self._end_with(claim, completed, collected, beside))
+        if error is None and status_ is JobStatus.FAILED:
             error = sys.exc_info()[1]
-        cancelled = FailureKind.CANCELLED if wanted is JobStatus.CANCELLED else None
+        cancelled = FailureKind.CANCELLED if status_ is JobStatus.CANCELLED else None
         failure = describe(error, now, kind or cancelled, task=claim.task)
         return self._announced(
-            self._end(claim, move, lifecycle.ended_badly(claim, move, wanted, failure, now, self.retention))
+            self._end(claim, move, lifecycle.ended_badly(claim, move, status_, failure, now, self.retention))
         )
 
     def _announced(self, job: Job) -> Job:
@@ -194,7 +194,7 @@ class Owning(Reading):
         held = self._claims.get(claim.job_id)
         return held is not None and held.claim_token == claim.claim_token
 
-    def _claim_on(self, job_id: str, wanted: JobStatus, token: str | None) -> Job:
+    def _claim_on(self, job_id: str, status: JobStatus, token: str | None) -> Job:
         held = self._claims.get(checks.text(job_id, "job_id"))
         if token is not None:
             checks.text(token, "token", checks.MAX_TOKEN)
@@ -204,7 +204,7 @@ class Owning(Reading):
             run = self._runs.get(held.claim_token)
             return run.job if run else held
         if token is None:
-            raise NotClaimed(job_id, wanted)
+            raise NotClaimed(job_id, status)
         job = self.get_job(job_id, large=False)  # claimed elsewhere, by the code that passed us the token
         if job.status is not JobStatus.PROCESSING or job.claim_token != token:
             raise _lost(job_id, job)

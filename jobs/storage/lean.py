@@ -128,9 +128,9 @@ class LeanClient:
     @classmethod
     def of(cls, client: Any, sleep: Callable[[float], None] = wait) -> Self:
         """Create a client with the access of a boto3 client, which must be direct."""
-        made = cls(access.of_client(client), lambda: client, sleep)
-        made._boto3s.get()
-        return made
+        client_ = cls(access.of_client(client), lambda: client, sleep)
+        client_._boto3s.get()
+        return client_
 
     @property
     def boto3s(self) -> Any:
@@ -143,10 +143,10 @@ class LeanClient:
 
     def with_timeout(self, seconds: float) -> LeanClient:
         """Return a client with the same connections that tries once, for some seconds: for a process about to end."""
-        made = object.__new__(type(self))
-        vars(made).update(vars(self))
-        made._tries, made._longest_ms = 1, min(self._longest_ms, int(1000 * seconds))
-        return made
+        copy = object.__new__(type(self))
+        vars(copy).update(vars(self))
+        copy._tries, copy._longest_ms = 1, min(self._longest_ms, int(1000 * seconds))
+        return copy
 
     def _request(self, name: str, operation: str, **request: Any) -> Any:
         """Do the same as boto3's method.
@@ -256,5 +256,5 @@ def _as_botocore(error: Exception, url: str) -> Exception:
         pycurl.E_COULDNT_CONNECT: EndpointConnectionError,
         pycurl.E_COULDNT_RESOLVE_HOST: EndpointConnectionError,
     }
-    made: Exception = kinds.get(error.args[0], ConnectionClosedError)(endpoint_url=url, error=error)
-    return made
+    exception: Exception = kinds.get(error.args[0], ConnectionClosedError)(endpoint_url=url, error=error)
+    return exception

@@ -185,9 +185,9 @@ class JobTable:
         Missing jobs are left out, and so are those whose items cannot be read: one of them must not hide the others.
         """
         found = Jobs()
-        wanted = list(dict.fromkeys(job_ids))  # BatchGetItem refuses duplicate keys
-        for start in range(0, len(wanted), BATCH):
-            for item in self._batch([key_of(job_id) for job_id in wanted[start : start + BATCH]], consistent):
+        unique_ids = list(dict.fromkeys(job_ids))  # BatchGetItem refuses duplicate keys
+        for start in range(0, len(unique_ids), BATCH):
+            for item in self._batch([key_of(job_id) for job_id in unique_ids[start : start + BATCH]], consistent):
                 found.add(item)
         return found
 
@@ -201,13 +201,13 @@ class JobTable:
         Keys that DynamoDB leaves unprocessed are left out.
         """
         names = {"#key": schema.KEY, "#state": "status", "#token": "claim_token"}
-        asked = {
+        request = {
             "Keys": [key_of(job_id) for job_id in job_ids],
             "ConsistentRead": True,
             "ProjectionExpression": "#key, #state, #token",
             "ExpressionAttributeNames": names,
         }
-        answer = self._ask_client("batch_get_item", {"RequestItems": {self.name: asked}})
+        answer = self._ask_client("batch_get_item", {"RequestItems": {self.name: request}})
         unread = answer.get("UnprocessedKeys", {}).get(self.name, {"Keys": []})["Keys"]
         found = dict.fromkeys(job_ids, "")
         for key in unread:
@@ -299,12 +299,12 @@ class JobTable:
 
     def _batch(self, keys: list[Item], consistent: bool) -> list[Item]:
         found: list[Item] = []
-        asked: dict[str, Any] = {self.name: {"Keys": keys, "ConsistentRead": consistent}}
+        request: dict[str, Any] = {self.name: {"Keys": keys, "ConsistentRead": consistent}}
         for tries in range(BATCH_ROUNDS):
-            answer = self._ask_client("batch_get_item", {"RequestItems": asked})
+            answer = self._ask_client("batch_get_item", {"RequestItems": request})
             found += answer["Responses"].get(self.name, [])
-            asked = answer.get("UnprocessedKeys") or {}
-            if not asked:
+            request = answer.get("UnprocessedKeys") or {}
+            if not request:
                 return found
             self.sleep(random.uniform(0, FIRST_WAIT_SECONDS * 2**tries))
         raise StoreUnavailable(

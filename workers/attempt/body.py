@@ -53,7 +53,7 @@ class BodyDelivery(place.Delivery):
         self.celery_task_id = request.id
         self._task, self._key, self._request = task, key, request
         self._is_plain = bool(request.get(DELIVERY))
-        self._asked: set[str] = set()
+        self._requested_ids: set[str] = set()
         self._claims: dict[str, tuple[JobRepo, Job]] = {}
         self._lock = threading.Lock()
         self.is_retrying = False
@@ -78,7 +78,7 @@ class BodyDelivery(place.Delivery):
     def attempt_of(self, job_id: str) -> int | None:
         """Return the attempt of the message's own job, once: a body that releases the job may claim it again."""
         named = self._address
-        return named.attempt if named and named.job_id == job_id and job_id not in self._asked else None
+        return named.attempt if named and named.job_id == job_id and job_id not in self._requested_ids else None
 
     def task_of(self, job_id: str) -> str:
         """Return the running task if its message names the job."""
@@ -86,7 +86,7 @@ class BodyDelivery(place.Delivery):
 
     def asks(self, job_id: str, token: str) -> None:
         """Note the claim for the main process."""
-        self._asked.add(job_id)
+        self._requested_ids.add(job_id)
         worker.current().note(self._key, job_id, token)
 
     def refused(self, job_id: str, token: str) -> None:
@@ -113,10 +113,10 @@ class BodyDelivery(place.Delivery):
     def claim_of(self, job_id: str, remembered: Job | None) -> Job | None:
         """Return the claim that this body, or its `JobTask` before it, made; in a thread, no other body's."""
         with self._lock:
-            mine = [claim for _, claim in self._claims.values() if claim.job_id == job_id]
+            claims = [claim for _, claim in self._claims.values() if claim.job_id == job_id]
         own = getattr(self._request, "job", None)
-        if mine:
-            return mine[-1]
+        if claims:
+            return claims[-1]
         if own is not None and own.job_id == job_id:
             return remembered if remembered is not None and remembered.claim_token == own.claim_token else None
         return remembered if running.current() is None else None
@@ -140,7 +140,7 @@ class BodyDelivery(place.Delivery):
         """
         assert isinstance(repo, JobRepo)
         if not leaving.process_is_ending():
-            ending.end_claim(self._task, repo, claim, error, self._told())
+            ending.end_claim(self._task, repo, claim, error, self._final_state())
         return True
 
     def writing(self) -> AbstractContextManager[None]:
@@ -216,14 +216,14 @@ class BodyDelivery(place.Delivery):
         """End the claims that the body left open."""
         if leaving.process_is_ending():
             return
-        if not self._asked:
+        if not self._requested_ids:
             if state == states.SUCCESS and self._is_plain:
                 ending.end_unclaimed(self._task, self._address)
             return
         for repo, claim in self.open_claims():
             self._forget(claim)
             try:
-                ending.end_claim(self._task, repo, claim, self._raised(state, value), self._told())
+                ending.end_claim(self._task, repo, claim, self._raised(state, value), self._final_state())
             except Exception:
                 log.exception("worker.outcomes_not_recorded")
         self._drop_rest()
@@ -234,9 +234,9 @@ class BodyDelivery(place.Delivery):
         """
         return value if isinstance(value, BaseException) and state != states.SUCCESS else sys.exc_info()[1]
 
-    def _told(self) -> tuple[str, Any] | None:
+    def _final_state(self) -> tuple[str, Any] | None:
         """Return the state that the body reported last by ``update_state``, with its meta data."""
-        return getattr(self._request, "told", None)
+        return getattr(self._request, "final_state", None)
 
     # --- notes of claims
     def _forget(self, claim: Job) -> bool:

@@ -77,7 +77,7 @@ def answering(tracer: Tracer) -> Tracer:
 
 def _end_of(info: Any) -> End:
     request = _claimed.get()
-    return leaving.end_of(info.retval, getattr(request, "told", None))
+    return leaving.end_of(info.retval, getattr(request, "final_state", None))
 
 
 def _close(task: Any, end: End | None) -> None:

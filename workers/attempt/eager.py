@@ -37,7 +37,7 @@ class JobContext(Context):
     ----------
     body_began : bool
         Whether the task's own body was started.
-    told : tuple, optional
+    final_state : tuple, optional
         The state that the body reported last by ``update_state``, with its meta data.
     cancel_seen : bool
         Whether the body saw that its job is to be cancelled.
@@ -50,7 +50,7 @@ class JobContext(Context):
     """
 
     body_began = False
-    told: tuple[str, Any] | None = None
+    final_state: tuple[str, Any] | None = None
     cancel_seen = False
     takes_place = ""
     completed: Job | None = None

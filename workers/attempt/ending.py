@@ -27,18 +27,18 @@ NOT_RECORDED: Final = (
 )
 
 
-def end_claim(task: Any, repo: JobRepo, claim: Job, error: BaseException | None, told: Any) -> None:
+def end_claim(task: Any, repo: JobRepo, claim: Job, error: BaseException | None, final_state: Any) -> None:
     """Record the outcome of an open claim: cancelled, by the exception that left the body, or as a fault of the task.
 
     Parameters
     ----------
-    told : optional
+    final_state : optional
         The state that the body reported last, with its meta data.
     """
     if worker.current().is_cancelled(claim.claim_token) and not isinstance(error, Retry):
         outcome.record_cancelled(repo, claim.job_id, claim.claim_token, error or BY_ITSELF)
     elif error is not None:
-        leaving.record(task.app, repo, claim, leaving.end_of(error, told))
+        leaving.record(task.app, repo, claim, leaving.end_of(error, final_state))
     else:
         outcome.record_fault(repo, claim.job_id, claim.claim_token, NOT_RECORDED.format(task=task.name))
 

@@ -82,14 +82,14 @@ def process_is_ending() -> bool:
     return bool(common._should_have_exited[0])
 
 
-def end_of(left: BaseException, told: tuple[str, Any] | None = None) -> End:
+def end_of(left: BaseException, final_state: tuple[str, Any] | None = None) -> End:
     """Decide the outcome of an attempt.
 
     Parameters
     ----------
     left : BaseException
         What the body raised.
-    told : tuple, optional
+    final_state : tuple, optional
         State and meta of the body's last ``update_state``.
     """
     if isinstance(left, Retry):
@@ -102,7 +102,7 @@ def end_of(left: BaseException, told: tuple[str, Any] | None = None) -> End:
         return End(Move.STOP, left)
     if not isinstance(left, Ignore):
         return End(Move.FAIL, left)
-    state, meta = told or ("", None)
+    state, meta = final_state or ("", None)
     if state == states.FAILURE:
         return End(Move.FAIL, reported_failure(meta, left))
     if state == states.SUCCESS:

@@ -241,7 +241,7 @@ def _note(request: Any, task_id: str, state: str, result: Any) -> None:
     `Ignore`.
     """
     if request and request.id == task_id:
-        request.told = (state, result)
+        request.final_state = (state, result)
 
 
 def _raised(request: Any, exc: BaseException) -> BaseException | Failure:

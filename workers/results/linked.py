@@ -63,7 +63,7 @@ class LinkedTask(EffectfulTask):
         try:
             return self._guarded(body)
         except Ignore:
-            state, meta = getattr(request, "told", None) or ("", None)
+            state, meta = getattr(request, "final_state", None) or ("", None)
             if state != states.SUCCESS or not self.jobclaim.repo.holds(request.job):
                 raise
             return meta
