@@ -329,7 +329,7 @@ def test_a_request_that_the_recorder_has_no_room_for_is_given_back_at_the_next_l
 
 def test_a_child_whose_cancel_breaks_goes_on(own_parent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     held = holding()
-    own_parent._cancels._wanted[held] = {"j": "t"}
+    own_parent._cancels._requested[held] = {"j": "t"}
     monkeypatch.setattr(active, "requests", lambda: [held])
     with pytest.raises(RuntimeError):
         own_parent._cancels._stop(held)
@@ -349,7 +349,7 @@ def test_a_lost_job_that_was_to_be_cancelled_is_not_tried_again_after_an_outage(
     monkeypatch.setattr(unreported, "lost", lambda *_: done.append("lost"))
     monkeypatch.setattr(cancels, "SETTLE_SECONDS", 0.0)
     held = holding()
-    own_parent._cancels._wanted[held] = {"j": "t"}
+    own_parent._cancels._requested[held] = {"j": "t"}
     own_parent.lost(held, LOST)
     assert own_parent._recorder.flush(10)
     assert done == ["cancelled"]
