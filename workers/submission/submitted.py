@@ -94,7 +94,7 @@ class SubmittedTask(Task):
         if getattr(self.request, "is_retrying", False):
             args, kwargs = self.to_json(args, kwargs)
             due = timing.due_at(countdown, eta, self.jobclaim.repo.clock(), self.app.timezone)
-            return self._again(args, kwargs, due, queue, options)
+            return self._reschedule(args, kwargs, due, queue, options)
         try:
             job = self.write_job(
                 args,
