@@ -167,7 +167,7 @@ def test_a_process_remembers_so_many_keys_and_no_more(fleet: Fleet) -> None:
     limits = fleet.process()
     for n in range(KEYS_REMEMBERED + 1):
         limits._stale_holders(f"k{n}", {})
-        assert len(limits._looked) <= KEYS_REMEMBERED
+        assert len(limits._checked_at) <= KEYS_REMEMBERED
 
 
 @pytest.mark.parametrize(
