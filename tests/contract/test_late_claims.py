@@ -58,6 +58,22 @@ def test_a_claim_that_was_answered_in_time_counts_however_long_it_took(store: St
 
 
 # --- a claim that has no answer at all
+def test_a_claim_without_an_answer_is_looked_for_by_a_consistent_read(store: Store) -> None:
+    job, other, asked = store.pending(), store.pending(), list[Any]()
+
+    class Noting(LossyClient):
+        def batch_get_item(self, **request: Any) -> Any:
+            asked.extend(request["RequestItems"].values())
+            return self._client.batch_get_item(**request)
+
+    repo = store.repo(Noting(store.line, times=3))
+    with pytest.raises(StoreUnavailable):
+        repo.claim_job(job.job_id)
+    assert repo.claim_job(other.job_id) is not None
+
+    assert [(request["ConsistentRead"], len(request["Keys"])) for request in asked] == [(True, 1)]
+
+
 def test_a_claim_without_an_answer_is_given_back_when_the_store_answers_again(store: Store) -> None:
     """It is PROCESSING for half an hour otherwise, and then "may have done part of its work"."""
     line = LossyClient(store.line, times=3)
