@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jobclaim.jobs import Failure, FailureKind, Job, JobStatus
 from jobclaim.jobs.encoding.changes import changes
 from jobclaim.jobs.encoding.item import place, to_attributes
+from jobclaim.jobs.encoding.schema import LARGE_MARK
 from jobclaim.jobs.kept import Release
 from jobclaim.jobs.model import HISTORY_LIMIT
 from jobclaim.jobs.protocol import lifecycle
@@ -264,3 +265,21 @@ def test_a_message_sent_again_keeps_what_held_the_last_one_unless_that_is_known_
     job = pending(released=held, dispatches=1)
 
     assert [lifecycle.dispatched(job, NOW, known).released for known in (None, anew)] == [held, anew]
+
+
+@pytest.mark.parametrize(("started", "slot", "kept"), [(False, 0, 5), (False, 7, 7), (True, 0, 0), (True, 7, 7)])
+def test_a_reserved_turn_is_kept_until_a_body_begins(started: bool, slot: int, kept: int) -> None:
+    job = claimed(slot=5)
+
+    again = lifecycle.pending_again(job, Move.RELEASE, None, NOW, NOW, charge=False, started=started, slot=slot)
+
+    assert again.slot == kept
+
+
+def test_a_payload_that_moves_to_another_item_of_its_own_is_a_change() -> None:
+    one, other = ({LARGE_MARK: {"key": key, "bytes": 1}} for key in ("one", "other"))
+    job = pending(payload="large", payload_mark=one)
+
+    found = changes(job, replace(job, payload_mark=other), shards=1, index_completed=False)
+
+    assert (list(found), changes(job, job, shards=1, index_completed=False)) == (["payload"], {})

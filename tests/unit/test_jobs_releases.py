@@ -62,4 +62,5 @@ def test_a_reason_that_an_older_version_stored_as_a_failure_is_none() -> None:
     assert last_failure(replace(JOB, failure=told, history=(entry(outcome="retry", failure=told),))) == told
     assert last_failure(replace(JOB, failure=replace(told, at=8), history=(entry(failure=told),))) is not None
     assert last_failure(replace(JOB, failure=told, history=(entry(),))) == told
+    assert last_failure(replace(JOB, history=(entry(failure=told),))) is None
     assert last_failure(JOB) is None

@@ -57,7 +57,15 @@ def test_a_task_goes_where_settings_route_it_with_the_lease_of_its_own_limit(clo
 
 @pytest.mark.parametrize(
     ("queue", "hard_limit", "seconds"),
-    [("default", None, 1860), ("slow", None, 7260), ("ai", None, 1900), ("ai", 60, 1900), ("ai", 3600, 3660)],
+    [
+        ("default", None, 1860),
+        ("slow", None, 7260),
+        ("ai", None, 1900),
+        ("ai", 60, 1900),
+        ("ai", 1850, 1910),
+        ("ai", 3600, 3660),
+        ("gone", None, 1860),
+    ],
 )
 def test_a_claim_lasts_longer_than_the_job_may_run(queue: str, hard_limit: int | None, seconds: int) -> None:
     assert lease_ms(hard_limit, queue, "tasks.work", SETTINGS) == seconds * 1000
