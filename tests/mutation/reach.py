@@ -136,7 +136,7 @@ def note(paths: list[str], options: list[str], into: Path, *, beside: bool = Fal
     pytest.main([*options, "-q", "-p", "no:cacheprovider"], plugins=[recorder])
     into.parent.mkdir(parents=True, exist_ok=True)
     found = recorder.lines()
-    for path, lines in (read(into) if beside else {}).items():
+    for path, lines in (read(into) if beside and into.exists() else {}).items():
         for number, tests in lines.items():
             found[path][number] = list(dict.fromkeys([*found[path][number], *tests]))
     write(found, into)

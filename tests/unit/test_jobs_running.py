@@ -69,7 +69,7 @@ def test_what_a_body_reports_is_checked_where_it_is_reported(repo: JobRepo) -> N
     body = repo.running("j")
     body.update_state("BEGUN", {})  # the next report is not written at once
 
-    with pytest.raises(PayloadTooLarge):
+    with pytest.raises(PayloadTooLarge, match="for its steps, waits and checkpoint together"):
         body.update_state("HALF", "x" * 500_000)
     with pytest.raises(InvalidInput, match="seconds"):
         body.sleep(-1)

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobclaim.jobs import IdempotencyMismatch, InvalidInput, Job, JobStatus, PayloadTooLarge
+from jobclaim.jobs.encoding.marks import digest
+from jobclaim.jobs.encoding.schema import LARGE_MARK
 from jobclaim.jobs.protocol.submission import (
     MAX_ENVELOPE,
     Submission,
@@ -230,3 +232,11 @@ def test_the_payload_of_a_chosen_id_is_compared_as_json(clock: ManualClock, text
     else:
         with pytest.raises(IdempotencyMismatch, match="another payload"):
             check_same_payload(existing, existing, text)
+
+
+def test_a_payload_that_could_not_be_read_is_compared_by_the_hash_in_its_mark(clock: ManualClock) -> None:
+    known = replace(job_of(clock, job_id="j"), payload={LARGE_MARK: {"key": f"large/{digest('[1]')}", "bytes": 3}})
+
+    check_same_payload(known, known, "[1]")
+    with pytest.raises(IdempotencyMismatch):
+        check_same_payload(known, known, "[2]")

@@ -99,15 +99,17 @@ def test_keys_that_were_left_unread_are_asked_for_again_after_growing_waits(
 
 
 def test_tokens_are_read_as_they_are_now_and_keys_left_unread_are_left_out(repo: JobRepo, clock: ManualClock) -> None:
-    for job_id in ("waits", "runs"):
+    for job_id in ("waits", "runs", "ended"):
         repo.create_job("t", job_id=job_id)
+    repo.claim_job("ended")
+    repo.update_status("ended", "COMPLETED")
     claim = repo.claim_job("runs")
     assert claim is not None
     line = Line(repo.table.client())
 
-    found = table(line, clock).tokens_of(["waits", "runs", "none"])
+    found = table(line, clock).tokens_of(["waits", "runs", "ended", "none"])
 
-    assert found == {"waits": "", "runs": claim.claim_token, "none": ""}
+    assert found == {"waits": "", "runs": claim.claim_token, "ended": "", "none": ""}
     assert line.asked[0]["ConsistentRead"] is True
     assert table(Line(repo.table.client(), 1), clock).tokens_of(["waits", "runs"]) == {}
 
