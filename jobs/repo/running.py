@@ -125,11 +125,12 @@ class Running(Stepping):
                 if known is not None and known.resumed_at:
                     return known
                 if known is not None and known.timed_out:
-                    raise _too_late(self.job, known)
+                    raise _too_late(self.job, name, known.until)
                 until = known.until if known and known.since else now + round(timeout * 1000)
                 if now >= until:
                     if self._write(Move.NOTE, durable.timed_out(self.job, name)):
                         log.warning("wait.timed_out", wait=name, **self.job.log_context())
+                        raise _too_late(self.job, name, until)
                 elif self._suspend(name, now, until):
                     return None
 
@@ -179,7 +180,7 @@ def wait_name(name: Any) -> str:
     return text
 
 
-def _too_late(job: Job, wait: Wait) -> WaitTimeout:
+def _too_late(job: Job, name: str, until: int) -> WaitTimeout:
     return WaitTimeout(
-        f"job {job.job_id!r} was not resumed as {wait.name!r} before its deadline at {wait.until} (epoch milliseconds)"
+        f"job {job.job_id!r} was not resumed as {name!r} before its deadline at {until} (epoch milliseconds)"
     )
