@@ -28,6 +28,7 @@ pytestmark = pytest.mark.real
 CHILD_SECONDS = 2.0
 WORKER_SECONDS = 75.0
 TASKS = ("tests.support.tasks", "tests.support.stopping")
+DYING = ("tests.support.dying_tasks",)
 
 
 @pytest.fixture
@@ -46,6 +47,21 @@ def submit(stack: Stack) -> Callable[..., str]:
         return str(job.job_id)
 
     return send
+
+
+@pytest.mark.parametrize("task", ["dying.job", "dying.block"])
+def test_a_child_that_ends_while_the_pool_clears_up_behind_another_has_its_body_run_once(
+    task: str, dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
+) -> None:
+    with deployed(dynamodb_local, elasticmq, tmp_path, task_modules=DYING, run_dir=str(tmp_path)) as stack:
+        app = create_app(stack.settings)
+        stack.worker("worker", "-c", "2", "-Q", "default")
+        jobs = [app.jobclaim.repo.create_job(task, {"args": [], "kwargs": {}}) for _ in range(2)]
+        for job in jobs:
+            publish(app, job)
+        ended = stack.wait_for([job.job_id for job in jobs], JobStatus.FAILED, 90)
+        assert {kind_of(job) for job in ended.values()} == {FailureKind.ORPHANED}
+        assert stack.bodies() == {(job.job_id, 1): 1 for job in jobs}
 
 
 def test_a_killed_childs_job_fails_within_two_seconds(stack: Stack, submit: Callable[..., str]) -> None:

@@ -20,6 +20,7 @@ class Children:
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
+        _read_answers_first(getattr(pool, "_pool", None))
 
     def freeze(self, pid: int | None) -> bool:
         """Freeze a child, so that what is recorded about its job stays true; ``False`` if there is none."""
@@ -83,3 +84,25 @@ def _has_ended(pid: int) -> bool:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return False
+
+
+def _read_answers_first(inner: Any) -> None:
+    """Make a prefork pool read what an ended child has answered before it gives the child's job to another one.
+
+    The pool looks at its children, and then at the jobs of those that have ended. A child that ends between the two has
+    accepted its job, but its answer is not read yet: the pool takes the job for one that did not begin, and a second
+    body would run. (Celery 5.7: `AsynPool.on_job_process_down` and `on_partial_read`.)
+    """
+    usual = getattr(inner, "on_job_process_down", None)
+    if usual is None:
+        return
+
+    def on_job_process_down(job: Any, pid_gone: int) -> None:
+        child = job._write_to or job._scheduled_for
+        if not job._accepted and child is not None and not child.dead:
+            inner.process_flush_queues(child)
+            if job._accepted:
+                return  # the pool's next look finds the child, and the job as lost with it
+        usual(job, pid_gone)
+
+    inner.on_job_process_down = on_job_process_down
