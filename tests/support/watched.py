@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from jobclaim.jobs import Job
 from jobclaim.jobs.repo import delivery
 from jobclaim.jobs.repo.store import Store
@@ -40,3 +43,12 @@ class Watched(delivery.Delivery):
 
     def lost(self, claim: Job, reason: str) -> None:
         self.told.append("lost")
+
+
+@contextmanager
+def watching() -> Iterator[Watched]:
+    """Put a delivery in a worker's place inside the block."""
+    where = Watched()
+    delivery.enter(where)
+    yield where
+    delivery.enter(delivery.NOWHERE)

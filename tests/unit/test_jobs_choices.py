@@ -189,16 +189,22 @@ class Unanswered:
         return asked
 
 
-def test_a_claim_without_an_answer_is_looked_for_by_a_consistent_read(
-    repo: JobRepo, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An older view would show the job unclaimed, and the claim would be forgotten until its lease ends."""
+def without_an_answer(repo: JobRepo, clock: ManualClock) -> tuple[JobRepo, LossyClient]:
+    """A program whose claim of `j` had no answer, beside another job, and its line."""
     for job_id in ("j", "other"):
         repo.create_job("t", job_id=job_id)
     line = LossyClient(repo.table.client(), times=TRIES)
     program = JobRepo(line, settings=SETTINGS, clock=clock, sleep=clock.advance)
     with pytest.raises(StoreUnavailable):
         program.claim_job("j")
+    return program, line
+
+
+def test_a_claim_without_an_answer_is_looked_for_by_a_consistent_read(
+    repo: JobRepo, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older view would show the job unclaimed, and the claim would be forgotten until its lease ends."""
+    program, _ = without_an_answer(repo, clock)
     asked: list[bool] = []
     read = program.table.get_many
 
@@ -216,12 +222,7 @@ def test_a_claim_without_an_answer_is_looked_for_by_a_consistent_read(
 def test_a_claim_without_an_answer_that_has_ended_since_is_no_longer_looked_after(
     repo: JobRepo, clock: ManualClock
 ) -> None:
-    for job_id in ("j", "other"):
-        repo.create_job("t", job_id=job_id)
-    line = LossyClient(repo.table.client(), times=TRIES)
-    program = JobRepo(line, settings=SETTINGS, clock=clock, sleep=clock.advance)
-    with pytest.raises(StoreUnavailable):
-        program.claim_job("j")
+    program, line = without_an_answer(repo, clock)
     repo.update_status("j", "COMPLETED", token=repo.get_job("j").claim_token)
     line.writes = 0
 

@@ -2,56 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from jobclaim.fleet.pauses import Subject, pause
-from jobclaim.jobs import ClaimLost, Failure, FailureKind, Job, JobRepo, JobStatus, StoreUnavailable
+from jobclaim.jobs import ClaimLost, Failure, FailureKind, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.protocol.releases import Held
 from jobclaim.jobs.repo import delivery, rescue
 from jobclaim.jobs.storage.pauses import Pause, PauseKind, Pauses
 from jobclaim.jobs.storage.written import Written
-from jobclaim.settings import Settings
 from tests.contract.stores import LossyClient
-from tests.simulation.client import model_repo
 from tests.support.clock import ManualClock
+from tests.support.one_job import LARGE, SETTINGS, claimed, lost, one_job
 from tests.support.recovery import before, failing
-from tests.support.watched import Watched
+from tests.support.watched import Watched, watching
 
-SETTINGS = Settings(_env_file=None)
 ORPHANED = Failure(kind=FailureKind.ORPHANED, message="lease over")
-LARGE = "x" * (SETTINGS.inline_payload_bytes + 1)
-"""A payload that gets an item of its own."""
 
 
 @pytest.fixture
 def repo(clock: ManualClock) -> JobRepo:
-    made = model_repo(SETTINGS, clock)
-    made.create_job("t", job_id="j")
-    return made
-
-
-def claimed(repo: JobRepo, **asked: Any) -> Job:
-    claim = repo.claim_job("j", **asked)
-    assert claim is not None
-    return claim
-
-
-def lost(repo: JobRepo, clock: ManualClock) -> Job:
-    """A claim that recovery has ended."""
-    claim = claimed(repo)
-    other = JobRepo(repo.table.client(), settings=SETTINGS, clock=clock)
-    other.update_status("j", "CANCELLED", token=claim.claim_token)
-    return claim
+    return one_job(clock)
 
 
 @pytest.fixture
-def watched(repo: JobRepo) -> Any:
-    where = Watched()
-    delivery.enter(where)
-    yield where
-    delivery.enter(delivery.NOWHERE)
+def watched(repo: JobRepo) -> Iterator[Watched]:
+    with watching() as where:
+        yield where
 
 
 # --- what a delivery is told

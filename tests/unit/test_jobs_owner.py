@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,52 +12,27 @@ from jobclaim.jobs import (
     ClaimLost,
     FailureKind,
     InvalidInput,
-    Job,
     JobRepo,
     JobStatus,
     NotClaimed,
 )
-from jobclaim.jobs.repo import delivery
 from jobclaim.jobs.storage.resilience import TRIES
-from jobclaim.settings import Settings
 from tests.contract.stores import LossyClient, entry
-from tests.simulation.client import model_repo
 from tests.support.clock import ManualClock
+from tests.support.one_job import LARGE, SETTINGS, claimed, lost, one_job
 from tests.support.recovery import failing
-from tests.support.watched import Watched
-
-SETTINGS = Settings(_env_file=None)
-LARGE = "x" * (SETTINGS.inline_payload_bytes + 1)
-"""A payload that gets an item of its own."""
+from tests.support.watched import Watched, watching
 
 
 @pytest.fixture
 def repo(clock: ManualClock) -> JobRepo:
-    made = model_repo(SETTINGS, clock)
-    made.create_job("t", job_id="j")
-    return made
-
-
-def claimed(repo: JobRepo, **asked: Any) -> Job:
-    claim = repo.claim_job("j", **asked)
-    assert claim is not None
-    return claim
-
-
-def lost(repo: JobRepo, clock: ManualClock) -> Job:
-    """A claim that recovery has ended."""
-    claim = claimed(repo)
-    other = JobRepo(repo.table.client(), settings=SETTINGS, clock=clock)
-    other.update_status("j", "CANCELLED", token=claim.claim_token)
-    return claim
+    return one_job(clock)
 
 
 @pytest.fixture
-def watched(repo: JobRepo) -> Any:
-    where = Watched()
-    delivery.enter(where)
-    yield where
-    delivery.enter(delivery.NOWHERE)
+def watched(repo: JobRepo) -> Iterator[Watched]:
+    with watching() as where:
+        yield where
 
 
 # --- whose end it is
