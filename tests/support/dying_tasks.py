@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from celery.concurrency.asynpool import AsynPool
 
 from jobclaim.jobs import JobRepo
 from jobclaim.workers import JobTask
+from tests.support.waiting import wait_until
 
 repo = JobRepo()
 LONGEST_SECONDS = 60.0
@@ -38,7 +38,8 @@ def clear_up(pool: Any, child: Any) -> None:
     elif not (folder() / "cleared-up").exists():
         second = int((folder() / "second").read_text())
         (folder() / "cleared-up").touch()
-        wait_for(lambda: os.waitid(os.P_PID, second, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None)
+        ended = partial(os.waitid, os.P_PID, second, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        wait_until(ended, LONGEST_SECONDS, "the second child has ended")
     cleared_up(pool, child)
 
 
@@ -50,13 +51,6 @@ def folder() -> Path:
     return Path(os.environ["JOBCLAIM_TEST_EVIDENCE"]).parent
 
 
-def wait_for(happened: Any) -> None:
-    """Wait until something has happened, at most a minute."""
-    end = time.monotonic() + LONGEST_SECONDS
-    while not happened() and time.monotonic() < end:
-        time.sleep(0.01)
-
-
 def die(job_id: str) -> None:
     """Leave evidence, and end the process: the pool looks at its last child first, so that is the one to end second."""
     with Path(os.environ["JOBCLAIM_TEST_EVIDENCE"]).open("a") as evidence:
@@ -64,9 +58,9 @@ def die(job_id: str) -> None:
     if current_process().index:
         (folder() / "second.tmp").write_text(str(os.getpid()))
         (folder() / "second.tmp").rename(folder() / "second")
-        wait_for((folder() / "cleared-up").exists)
+        wait_until((folder() / "cleared-up").exists, LONGEST_SECONDS, "the pool clears up")
     else:
-        wait_for((folder() / "second").exists)
+        wait_until((folder() / "second").exists, LONGEST_SECONDS, "the second body runs")
     os._exit(0)
 
 
