@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import Item, attribute, number_in
+from jobclaim.jobs.encoding.rows import record
 from jobclaim.jobs.storage.records import Records
 
 KEY: Final = "#alerts"
@@ -56,11 +57,6 @@ def published_in(item: Item) -> tuple[int, dict[str, PublishedAlert]]:
     """Read the record; text that cannot be read counts as nothing published."""
     at = number_in(item, "evaluated_at")
     try:
-        return at, {alert: _published(row) for alert, row in json.loads(item["said"]["S"]).items()}
+        return at, {alert: record(PublishedAlert, row) for alert, row in json.loads(item["said"]["S"]).items()}
     except (KeyError, ValueError, TypeError, AttributeError):
         return at, {}
-
-
-def _published(row: Mapping[str, Any]) -> PublishedAlert:
-    times = {name: int(row[name]) for name in ("since", "fired_at", "said_at")}
-    return PublishedAlert(**times, text=str(row["text"]))

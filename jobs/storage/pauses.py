@@ -23,6 +23,7 @@ from typing import Any, Final, Self
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import Item, attribute, number_in
+from jobclaim.jobs.encoding.rows import record
 from jobclaim.jobs.errors import StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job
@@ -127,7 +128,7 @@ class Pauses:
         try:
             for row in json.loads(text):
                 try:
-                    known.append(_pause(row))
+                    known.append(record(Pause, row))
                 except (ValueError, TypeError, AttributeError, KeyError) as error:
                     log.error("pauses.unreadable", error=type(error).__name__)
         except (ValueError, TypeError) as error:
@@ -208,10 +209,3 @@ class KnownPauses(Records):
                     log.warning("pauses.unavailable", reason=str(error))
                 self._failing = True
         return self._known or Pauses()
-
-
-def _pause(row: dict[str, Any]) -> Pause:
-    known = {name: row[name] for name in Pause.__slots__ if name in row}
-    if any(not isinstance(value, int if name in ("since", "until") else str) for name, value in known.items()):
-        raise TypeError(f"a pause holds values of other types: {row!r}")
-    return Pause(**known)
