@@ -20,7 +20,6 @@ class Children:
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
-        _read_answers_first(getattr(pool, "_pool", None))
 
     def freeze(self, pid: int | None) -> bool:
         """Freeze a child, so that what is recorded about its job stays true; ``False`` if there is none."""
@@ -86,13 +85,14 @@ def _has_ended(pid: int) -> bool:
         return False
 
 
-def _read_answers_first(inner: Any) -> None:
+def read_answers_first(pool: Any) -> None:
     """Make a prefork pool read what an ended child has answered before it gives the child's job to another one.
 
     The pool looks at its children, and then at the jobs of those that have ended. A child that ends between the two has
     accepted its job, but its answer is not read yet: the pool takes the job for one that did not begin, and a second
     body would run. (Celery 5.7: `AsynPool.on_job_process_down` and `on_partial_read`.)
     """
+    inner: Any = getattr(pool, "_pool", None)
     usual = getattr(inner, "on_job_process_down", None)
     if usual is None:
         return
