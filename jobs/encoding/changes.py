@@ -63,6 +63,5 @@ def _same(name: str, value: Any, old: Any) -> bool:
 def _stored(name: str, value: Any) -> Change:
     if name in ENCODERS:
         return None if is_absent(name, value) else ENCODERS[name](value)
-    if not value and name not in ALWAYS_STORED:
-        return None
-    return str(value) if isinstance(value, str) else value
+    stored: Change = value if value or name in ALWAYS_STORED else None
+    return stored

@@ -7,7 +7,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from jobclaim.jobs.encoding.changes import Change, Increment, PlusAttribute
+from jobclaim.jobs.encoding.changes import Change, Increment
 from jobclaim.jobs.encoding.item import ALWAYS_STORED, attribute
 from jobclaim.jobs.transitions import TRANSITIONS, Move
 
@@ -109,12 +109,10 @@ def _part(change: Change) -> tuple[str, dict[str, str] | None]:
     """Return the clause of a change (``set``, ``add``, ``remove``, or the attribute to which a sum adds), and its
     value, if any.
     """
-    if isinstance(change, (str, int)):  # as most are
+    if isinstance(change, (str, int, float)):  # as most are
         return "set", attribute(change)
     if change is None:
         return "remove", None
     if isinstance(change, Increment):
         return "add", attribute(change.by)
-    if isinstance(change, PlusAttribute):
-        return change.attribute, attribute(change.value)
-    return "set", attribute(change)
+    return change.attribute, attribute(change.value)

@@ -18,15 +18,19 @@ from botocore.exceptions import (
     ProxyConnectionError,
     ReadTimeoutError,
 )
+from structlog.testing import capture_logs
 
 from jobclaim.jobs import StoreUnavailable
 from jobclaim.jobs.failures.aws_codes import ACCESS, THROTTLES
 from jobclaim.jobs.storage.resilience import (
     LONGEST_WAIT_SECONDS,
+    LOUD_AFTER_MS,
     TRIES,
     condition_failed,
     is_transient,
+    may_pass,
     persistently,
+    retry_until,
 )
 from tests.support.clock import ManualClock
 
@@ -74,7 +78,7 @@ def test_a_request_that_got_no_answer_is_made_again(clock: ManualClock, error: E
 
 @pytest.mark.parametrize("code", [*sorted(THROTTLES), "InternalServerError", "ServiceUnavailable"])
 def test_a_request_that_was_throttled_or_met_a_servers_fault_is_made_again(clock: ManualClock, code: str) -> None:
-    request = Flaky(refused(code, 400 if code in THROTTLES else 503))
+    request = Flaky(refused(code, 400 if code in THROTTLES else 500))
 
     assert persistently(request, clock=clock, sleep=clock.advance) == "answer"
     assert request.tries == 2
@@ -216,11 +220,12 @@ def test_a_write_succeeds_when_the_outage_ends_before_the_lease(clock: ManualClo
 def test_a_write_after_the_end_of_the_lease_gets_the_tries_that_any_request_gets(
     clock: ManualClock, over_since_ms: int
 ) -> None:
-    request = Flaky(*LINE_ERRORS)
+    request, waits = Flaky(*LINE_ERRORS), list[float]()
 
     with pytest.raises(StoreUnavailable):
-        persistently(request, clock=clock, until=clock() - over_since_ms, sleep=clock.advance)
+        persistently(request, clock=clock, until=clock() - over_since_ms, sleep=waits.append)
     assert request.tries == TRIES
+    assert all(waits), "nor are they made at once"
 
 
 def test_slow_answers_count_as_time_too(clock: ManualClock) -> None:
@@ -229,3 +234,31 @@ def test_slow_answers_count_as_time_too(clock: ManualClock) -> None:
     with pytest.raises(StoreUnavailable):
         persistently(request, clock=clock, until=clock() + 25_000, sleep=clock.advance)
     assert request.tries == TRIES
+
+
+def test_a_threads_bound_holds_for_requests_that_have_none_of_their_own_until_it_is_taken_back(
+    clock: ManualClock,
+) -> None:
+    denied = refused("AccessDeniedException")
+    retry_until(clock() + 60_000)
+    try:
+        assert persistently(Flaky(*[denied] * 9), clock=clock, sleep=clock.advance) == "answer"
+    finally:
+        retry_until(None)
+    with pytest.raises(StoreUnavailable):
+        persistently(Flaky(denied), clock=clock, sleep=clock.advance)
+
+
+@pytest.mark.parametrize(("lasted_ms", "lines"), [(LOUD_AFTER_MS - 1, 0), (LOUD_AFTER_MS, 1)])
+def test_a_request_that_keeps_failing_is_logged_after_some_seconds(
+    clock: ManualClock, lasted_ms: int, lines: int
+) -> None:
+    request = Flaky(LINE_ERRORS[0], takes=lambda: clock.advance(lasted_ms / 1000))
+
+    with capture_logs() as logged:
+        persistently(request, clock=clock, until=clock() + 60_000, sleep=clock.advance)
+    assert [line["event"] for line in logged] == ["aws.failing"] * lines
+
+
+def test_an_error_that_is_not_of_aws_does_not_pass_by_itself() -> None:
+    assert (may_pass(KeyError("bug")), may_pass(LINE_ERRORS[0])) == (False, True)

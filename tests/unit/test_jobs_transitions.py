@@ -150,11 +150,18 @@ def test_changes_become_set_add_and_remove_around_the_new_status() -> None:
     request = update_request(
         Move.CLAIM,
         KNOWN,
-        {"worker_id": "w", "celery_task_id": None, "attempt": Increment(1), "ends": PlusAttribute(5, "lease_ms")},
+        {
+            "worker_id": "w",
+            "idempotency_ttl": 0.5,
+            "celery_task_id": None,
+            "attempt": Increment(1),
+            "ends": PlusAttribute(5, "lease_ms"),
+        },
     )
 
     assert _in_words(request["UpdateExpression"], request) == (
-        "SET status = PROCESSING, worker_id = w, ends = 5 + lease_ms ADD attempt 1 REMOVE celery_task_id"
+        "SET status = PROCESSING, worker_id = w, idempotency_ttl = 0.5, ends = 5 + lease_ms ADD attempt 1 "
+        "REMOVE celery_task_id"
     )
 
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from jobclaim.jobs import Job, JobStatus
-from jobclaim.jobs.storage.written import Written, judged
+from jobclaim.jobs.model import Attempt
+from jobclaim.jobs.storage.written import Written, judged, signed
 from jobclaim.jobs.transitions import Move
 
 CLAIMED = Job(job_id="j", task="t", queue="q", status=JobStatus.PROCESSING, attempt=1, claim_token="mine")
@@ -46,3 +47,11 @@ def test_where_the_job_has_gone_on_the_writers_own_job_is_given() -> None:
     assert judged(Written(False, running, 2), Move.SUBMIT, submitted) == Written(True, submitted, 2)
     assert judged(Written(False, redispatched, 2), Move.SUBMIT, submitted) == Written(True, redispatched, 2)
     assert not judged(Written(False, replace(submitted, submission="next"), 2), Move.SUBMIT, submitted).applied
+
+
+def test_a_move_is_marked_in_the_job_and_in_the_attempt_that_it_ended() -> None:
+    first, second = (Attempt(attempt=number, outcome=Move.RETRY) for number in (1, 2))
+    before, after = replace(CLAIMED, history=(first,)), replace(DONE, history=(first, second))
+
+    assert signed(before, after, "n") == replace(after, nonce="n", history=(first, replace(second, nonce="n")))
+    assert signed(CLAIMED, CALLED_OFF, "n") == replace(CALLED_OFF, nonce="n")
