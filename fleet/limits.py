@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 from jobclaim.fleet.rates import LONGEST_PATIENCE_MS
 from jobclaim.fleet.starts import Rates
 from jobclaim.jobs.clock import Clock
-from jobclaim.jobs.encoding.item import attribute
+from jobclaim.jobs.encoding.item import Item, attribute
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.storage.records import HasTable
 
@@ -25,6 +25,9 @@ LOOK_AGAIN_MS: Final = 1_000
 KEYS_REMEMBERED: Final = 1_000
 MAX_CONCURRENCY: Final = 100
 """Maximum holders of one key: each write pays for the whole map, about 100 bytes per holder."""
+KNOWN: Final = "attribute_type(#holders, :map)"
+"""Condition on a record of holders that can be read; any other is replaced, for no job could ever enter it."""
+MAP: Final[Item] = {":map": attribute("M")}
 
 
 class FleetLimits(Rates):
@@ -92,20 +95,20 @@ class FleetLimits(Rates):
 
     def leave(self, name: str, job: Job) -> None:
         """Free a job's slot; does nothing if another claim has taken the slot over."""
-        self._evict(name, {job.job_id: job.claim_token})
+        self._evict(name, {job.job_id: attribute(job.claim_token)})
 
-    def _join(self, name: str, limit: int, job: Job) -> tuple[bool, dict[str, str] | None]:
+    def _join(self, name: str, limit: int, job: Job) -> tuple[bool, Item | None]:
         applied, item = self._update(
             f"#running/{name}",
             "SET #holders.#job = :token, #ttl = :ttl",
-            "attribute_exists(#holders) AND (size(#holders) < :limit OR #holders.#job = :token)"
+            f"{KNOWN} AND (size(#holders) < :limit OR #holders.#job = :token)"
             " AND (attribute_not_exists(#holders.#job) OR #holders.#job = :token)",
             {"#holders": "holders", "#job": job.job_id},
-            {":token": attribute(job.claim_token), ":limit": attribute(limit)},
+            {":token": attribute(job.claim_token), ":limit": attribute(limit), **MAP},
         )
-        return applied, _holders(item) if item else None
+        return applied, _holders(item)
 
-    def _take_over(self, name: str, job: Job, left: str) -> bool:
+    def _take_over(self, name: str, job: Job, left: Any) -> bool:
         """Take over the slot that an earlier attempt of the job left behind. Refused unless this attempt has the job's
         current claim: a lost attempt that runs on would take the slot from its successor.
         """
@@ -116,7 +119,7 @@ class FleetLimits(Rates):
             "SET #holders.#job = :token, #ttl = :ttl",
             "#holders.#job = :left",
             {"#holders": "holders", "#job": job.job_id},
-            {":token": attribute(job.claim_token), ":left": attribute(left)},
+            {":token": attribute(job.claim_token), ":left": left},
         )[0]
 
     def _open(self, name: str, job: Job) -> bool:
@@ -124,12 +127,12 @@ class FleetLimits(Rates):
         return self._update(
             f"#running/{name}",
             "SET #holders = :holders, #ttl = :ttl",
-            "attribute_not_exists(#holders)",
+            f"NOT {KNOWN}",
             {"#holders": "holders"},
-            first,
+            {**first, **MAP},
         )[0]
 
-    def _stale_holders(self, name: str, holders: dict[str, str]) -> dict[str, str]:
+    def _stale_holders(self, name: str, holders: Item) -> Item:
         """Return the holders whose jobs no longer run; empty if they were checked a moment ago.
 
         A job that runs under another token keeps its slot: a late request of a lost attempt may have replaced the
@@ -142,16 +145,16 @@ class FleetLimits(Rates):
             self._checked_at.clear()
         self._checked_at[name] = now
         found = self._read_tokens(list(holders))
-        return {job_id: token for job_id, token in holders.items() if not found.get(job_id, token)}
+        return {job_id: token for job_id, token in holders.items() if found.get(job_id) == ""}
 
-    def _evict(self, name: str, holders: dict[str, str], *, joins: Job | None = None, limit: int = 0) -> bool:
+    def _evict(self, name: str, holders: Item, *, joins: Job | None = None, limit: int = 0) -> bool:
         """Remove the given holders if they are unchanged, and let job ``joins`` take a slot; return whether that was
         done.
         """
         rows = list(enumerate(holders.items()))
         conditions = [f"#holders.#job{n} = :token{n}" for n, _ in rows]
         names = {"#holders": "holders", **{f"#job{n}": job_id for n, (job_id, _) in rows}}
-        values = {f":token{n}": attribute(token) for n, (_, token) in rows}
+        values = {f":token{n}": token for n, (_, token) in rows}
         entry = ""
         if joins is not None:
             entry = "#holders.#joins = :joins, "
@@ -163,5 +166,9 @@ class FleetLimits(Rates):
         return self._update(f"#running/{name}", expression, " AND ".join(conditions), names, values)[0]
 
 
-def _holders(item: dict[str, Any]) -> dict[str, str]:
-    return {job_id: token.get("S", "") for job_id, token in item.get("holders", {}).get("M", {}).items()}
+def _holders(item: Item) -> Item | None:
+    """Return the holders with their tokens as they are stored; ``None`` if there is no record, or one without a map,
+    which counts as none.
+    """
+    found: Item | None = item.get("holders", {}).get("M")
+    return found

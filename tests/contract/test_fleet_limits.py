@@ -213,6 +213,16 @@ def test_entering_twice_is_entering_once(bench: Bench) -> None:
     assert fleet.enter(name, 2, second)
 
 
+@pytest.mark.parametrize("odd", [{"S": "a text"}, {"N": "1"}, {"L": []}, {"NULL": True}])
+def test_a_record_that_is_no_map_is_replaced_and_keeps_the_limit(bench: Bench, odd: Any) -> None:
+    name, fleet = unique_name("k"), limits(bench)
+    record = {"worker_id": {"S": f"#running/{name}"}, "holders": odd}
+    bench.client.put_item(TableName=bench.settings.fleet_table, Item=record)
+    (_, first), (_, second) = running(bench, 2)
+    fleet.leave(name, first)
+    assert [fleet.enter(name, 1, job) for job in (first, first, second)] == [True, True, False]
+
+
 def test_room_costs_one_request(bench: Bench) -> None:
     name, fleet = unique_name("k"), limits(bench)
     (_, first), (_, second) = running(bench, 2)

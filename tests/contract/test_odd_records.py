@@ -28,6 +28,7 @@ from tests.contract.stores import Store
 from tests.contract.test_clocks_put_right import a_store
 
 PAUSE = {"kind": "queue", "name": "default", "by": "ann", "reason": "x", "since": 1, "until": 0, "ended_by": ""}
+NO_MAPS = [{"S": "a text"}, {"S": ""}, {"N": "1"}, {"L": []}, {"L": [{"S": "a"}]}, {"NULL": True}, {"SS": ["a"]}]
 
 
 @pytest.fixture
@@ -67,10 +68,36 @@ def test_a_rate_that_cannot_be_read_lets_jobs_start(table: Store, odd: Item) -> 
 
 
 def test_a_holder_that_cannot_be_read_counts_until_its_job_has_ended(table: Store) -> None:
-    put(table, "#running/mail", holders={"M": {"gone": {"N": "1"}}})
-    _, claim = table.claimed()
+    owner, ends = table.claimed()
+    put(table, "#running/mail", holders={"M": {ends.job_id: {"N": "1"}}})
+    limits, enters = FleetLimits.of(table.repo()), table.claimed()[1]
 
-    assert FleetLimits.of(table.repo()).enter("mail", 2, claim)
+    assert not limits.enter("mail", 1, enters)
+    owner.update_status(ends.job_id, "COMPLETED")
+    table.clock.advance(2)
+    assert limits.enter("mail", 1, enters)
+
+
+@pytest.mark.parametrize("odd", NO_MAPS)
+def test_holders_that_cannot_be_read_count_as_none_and_the_limit_is_kept(table: Store, odd: Item) -> None:
+    put(table, "#running/mail", holders=odd)
+    first, second = table.claimed()[1], table.claimed()[1]
+    limits = FleetLimits.of(table.repo())
+
+    assert [limits.enter("mail", 1, job) for job in (first, first, second)] == [True, True, False]
+    limits.leave("mail", first)
+    assert limits.enter("mail", 1, second)
+
+
+@pytest.mark.parametrize("odd", NO_MAPS)
+def test_a_job_leaves_holders_that_cannot_be_read(table: Store, odd: Item) -> None:
+    item = put(table, "#running/mail", holders=odd)
+
+    FleetLimits.of(table.repo()).leave("mail", table.claimed()[1])
+
+    key = {schema.FLEET_KEY: item[schema.FLEET_KEY]}
+    assert table.client.get_item(TableName=table.settings.fleet_table, Key=key)["Item"] == item
+    assert sweep(table.repo(), send=lambda job, delay: None, backlog=lambda queue: 0).failed == 0
 
 
 @pytest.mark.parametrize("odd", [{"evaluated_at": {"S": "x"}}, {"said": {"S": '{"waiting": {"since": "x"}}'}}])

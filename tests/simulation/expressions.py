@@ -113,6 +113,9 @@ class Parser:
         if name in ("attribute_exists", "attribute_not_exists"):
             (path,) = self._call()
             return lambda *given: (path(*given) is None) is (name == "attribute_not_exists")
+        if name == "attribute_type":
+            path, kind = self._call()
+            return lambda *given: kind(*given)["S"] in (path(*given) or ())
         return self._comparison(self._operand())
 
     def _comparison(self, left: Operand) -> Condition:
