@@ -115,7 +115,7 @@ class Parser:
             return lambda *given: (path(*given) is None) is (name == "attribute_not_exists")
         if name == "attribute_type":
             path, kind = self._call()
-            return lambda *given: kind(*given)["S"] in (path(*given) or ())
+            return lambda *given: (kind(*given) or {}).get("S") in (path(*given) or ())
         return self._comparison(self._operand())
 
     def _comparison(self, left: Operand) -> Condition:
