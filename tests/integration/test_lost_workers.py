@@ -29,6 +29,7 @@ CHILD_SECONDS = 2.0
 WORKER_SECONDS = 75.0
 TASKS = ("tests.support.tasks", "tests.support.stopping")
 DYING = ("tests.support.dying_tasks",)
+EARLY = ("tests.support.early_tasks",)
 
 
 @pytest.fixture
@@ -62,6 +63,24 @@ def test_a_child_that_ends_while_the_pool_clears_up_behind_another_has_its_body_
         ended = stack.wait_for([job.job_id for job in jobs], JobStatus.FAILED, 90)
         assert {kind_of(job) for job in ended.values()} == {FailureKind.ORPHANED}
         assert stack.bodies() == {(job.job_id, 1): 1 for job in jobs}
+
+
+def test_a_job_that_was_given_to_a_child_early_runs_once_when_the_child_is_killed_before_it_reads_it(
+    dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
+) -> None:
+    with deployed(dynamodb_local, elasticmq, tmp_path, task_modules=EARLY, run_dir=str(tmp_path)) as stack:
+        app = create_app(stack.settings)
+        stack.worker("worker", "-c", "1", "-Q", "default")
+        ids = []
+        for task in ("early.dies", "early.follows"):
+            job = app.jobclaim.repo.create_job(task, {"args": [], "kwargs": {}})
+            ids.append(job.job_id)
+            publish(app, job)
+            wait_until(stack.bodies, 90, "the first body has returned")
+        dead, follower = ids
+        assert kind_of(stack.wait_for([dead], JobStatus.FAILED, 90)[dead]) == FailureKind.ORPHANED
+        assert stack.wait_for([follower], JobStatus.COMPLETED, 90)[follower].dispatches == 1
+        assert stack.bodies() == {(dead, 1): 1, (follower, 1): 1}
 
 
 def test_a_killed_childs_job_fails_within_two_seconds(stack: Stack, submit: Callable[..., str]) -> None:

@@ -163,15 +163,21 @@ class TestSlots:
         assert slots(processes=2, held=2, asked=0) == 0
         assert slots(processes=2, held=4, asked=1) == 0
 
-    @pytest.mark.parametrize(("per_second", "expected"), [(0, 0), (19, 0), (20, 1), (100, 5), (1000, 24)])
-    def test_only_a_worker_of_very_short_jobs_runs_ahead(self, per_second: float, expected: int) -> None:
-        assert ahead_of(8, per_second, seconds_each=0.008) == expected
+    @pytest.mark.parametrize(
+        ("seconds_each", "expected"), [(0.0, 24), (0.008, 24), (0.02, 20), (0.1, 4), (0.4, 1), (0.41, 0), (5.0, 0)]
+    )
+    def test_only_a_worker_of_very_short_jobs_runs_ahead(self, seconds_each: float, expected: int) -> None:
+        assert ahead_of(8, 100, seconds_each) == expected
+
+    @pytest.mark.parametrize("finished", [0, 1, 8])
+    def test_no_more_is_fetched_ahead_than_was_finished_lately(self, finished: int) -> None:
+        assert ahead_of(8, finished, seconds_each=0.008) == finished
 
     @pytest.mark.parametrize(("seconds_each", "expected"), [(0.2, 6), (0.6, 0)])
     def test_on_a_slow_line_short_jobs_are_fetched_ahead_even_while_few_are_finished(
         self, seconds_each: float, expected: int
     ) -> None:
-        assert ahead_of(8, 13, seconds_each, round_trip=0.2) == expected
+        assert ahead_of(8, 6, seconds_each, round_trip=0.2) == expected
 
     def test_a_busy_worker_that_runs_ahead_waits_for_a_fuller_answer(self) -> None:
         assert slots(processes=8, held=15, asked=0, ahead=8) == 0

@@ -146,10 +146,10 @@ def test_the_pace_forgets_after_half_a_second() -> None:
     pace = PollPace()
     pace.note(0, busy=4, now=1.0)
     pace.note(10, busy=0, now=1.1)
-    assert pace.per_second == 20
+    assert pace.finished == 10
     assert pace.seconds_each == pytest.approx(0.04)
     pace.note(0, busy=0, now=1.7)
-    assert pace.per_second == 0
+    assert pace.finished == 0
 
 
 class TestOutage:

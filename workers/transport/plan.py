@@ -7,7 +7,7 @@ ones, `plan` spends them, and their sum never exceeds the number of processes:
 
     messages held + messages asked for + free slots = processes + ahead
 
-``ahead`` is 0 for all but the shortest tasks: it is how many messages the worker finishes in 50 ms, or on a slow line
+``ahead`` is 0 for all but the shortest tasks: it is how many messages the worker can finish in 50 ms, or on a slow line
 in three of its round trips, so these find a free process when, or soon after, the answer arrives. Without it a worker
 of no-ops spends more time waiting for SQS than working.
 
@@ -46,6 +46,7 @@ LONGEST_RECHECK_SECONDS: Final = 1.0
 BLINK_SECONDS: Final = 0.05
 SHORT_SECONDS: Final = 0.5
 """Up to how long jobs take for it to be worth having the next one ready: longer ones would hide it."""
+SHORTEST_SECONDS: Final = 0.001
 LONGEST_AHEAD_SECONDS: Final = 0.5
 """Ahead of a free process, a message waits here and is hidden elsewhere: at most this long, however slow the line."""
 ROUND_TRIPS_AHEAD: Final = 3
@@ -146,20 +147,25 @@ def unserved(message: Mapping[str, Any]) -> Unserved:
     return Unserved.RELEASE if receives <= 1 else Unserved.POSTPONE
 
 
-def ahead_of(processes: int, finished_per_second: float, seconds_each: float, round_trip: float = 0.0) -> int:
+def ahead_of(processes: int, finished: int, seconds_each: float, round_trip: float = 0.0) -> int:
     """Return how many messages to request ahead of free processes: at most three per process.
+
+    Not the pace at which messages are finished decides, but what the processes could do: that pace is low as well while
+    they wait for messages, at the start of a backlog or over a slow line, and would keep them waiting.
 
     Parameters
     ----------
+    finished : int
+        Messages that the worker has finished lately; no more are requested ahead on so little evidence.
     seconds_each : float
-        Seconds that a process is busy with a message. The pace alone does not tell short jobs from long ones: it is low
-        as well while processes wait for messages, and would keep them waiting.
+        Seconds that a process was busy with each of these.
     round_trip : float
         Seconds that SQS takes to answer while it has messages.
     """
-    is_short = seconds_each < SHORT_SECONDS
-    seconds = min(max(BLINK_SECONDS, ROUND_TRIPS_AHEAD * round_trip), LONGEST_AHEAD_SECONDS)
-    return min(3 * processes, int(finished_per_second * (seconds if is_short else BLINK_SECONDS)))
+    seconds = BLINK_SECONDS
+    if seconds_each < SHORT_SECONDS:
+        seconds = min(max(BLINK_SECONDS, ROUND_TRIPS_AHEAD * round_trip), LONGEST_AHEAD_SECONDS)
+    return min(3 * processes, finished, int(processes * seconds / max(seconds_each, SHORTEST_SECONDS)))
 
 
 def slots(processes: int, held: int, asked: int, ahead: int = 0) -> int:

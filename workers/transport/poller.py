@@ -42,7 +42,7 @@ class PollPace:
 
     def __init__(self) -> None:
         self._noted: deque[tuple[float, int, float]] = deque()
-        self._count, self._spent = 0, 0.0
+        self.finished, self._spent = 0, 0.0
         self._busy, self._at = 0, 0.0
 
     def note(self, finished: int, busy: int, now: float) -> None:
@@ -50,20 +50,15 @@ class PollPace:
         spent = self._busy * (now - self._at)
         self._busy, self._at = busy, now
         self._noted.append((now, finished, spent))
-        self._count, self._spent = self._count + finished, self._spent + spent
+        self.finished, self._spent = self.finished + finished, self._spent + spent
         while self._noted[0][0] < now - PACE_SECONDS:
             _, finished, spent = self._noted.popleft()
-            self._count, self._spent = self._count - finished, self._spent - spent
-
-    @property
-    def per_second(self) -> float:
-        """The number of finished messages per second."""
-        return self._count / PACE_SECONDS
+            self.finished, self._spent = self.finished - finished, self._spent - spent
 
     @property
     def seconds_each(self) -> float:
         """The seconds that a process was busy per finished message; waiting for messages does not count."""
-        return self._spent / self._count if self._count else PACE_SECONDS
+        return self._spent / self.finished if self.finished else PACE_SECONDS
 
 
 class Poller:
@@ -139,7 +134,7 @@ class Poller:
         self._finished = finished
         if held >= processes:
             self._stirred_at = now
-        ahead = ahead_of(processes, self._pace.per_second, self._pace.seconds_each, self._round_trip)
+        ahead = ahead_of(processes, self._pace.finished, self._pace.seconds_each, self._round_trip)
         return slots(processes, held, sum(queue.asked for queue in self._queues.values() if not queue.spare), ahead)
 
     def _start(self, poll: Poll, now: float) -> None:
