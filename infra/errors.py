@@ -47,8 +47,13 @@ def endpoint_name(settings: Settings, service: str) -> str:
 
 
 @contextmanager
-def explained(settings: Settings, service: str) -> Iterator[None]:
+def explained(settings: Settings, service: str, then: str = "") -> Iterator[None]:
     """Turn botocore's exceptions into a `ProvisionError` that says where, what and what to do.
+
+    Parameters
+    ----------
+    then : str
+        What holds for the caller's work, as the last sentence.
 
     Raises
     ------
@@ -61,4 +66,4 @@ def explained(settings: Settings, service: str) -> Iterator[None]:
         yield
     except (ClientError, BotoCoreError) as error:
         explanation = explain_aws(error, endpoint_name(settings, service))
-        raise ProvisionError(f"{explanation}. What was created so far is kept: run `jobclaim up` again") from error
+        raise ProvisionError(f"{explanation}. {then}" if then else explanation) from error

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 WAIT_SECONDS: Final = 300.0
+KEPT: Final = "What was created so far is kept: run `jobclaim up` again"
 
 
 def provision(
@@ -52,10 +53,10 @@ def provision(
     TableMismatch
         A table of that name exists with another key.
     """
-    with explained(settings, "dynamodb"):
+    with explained(settings, "dynamodb", KEPT):
         dynamodb = dynamodb or clients.dynamodb_client(settings)
         tables = [list(ensure_table(dynamodb, spec, wait_seconds)) for spec in table_specs(settings)]
-    with explained(settings, "sqs"):
+    with explained(settings, "sqs", KEPT):
         sqs = sqs or clients.sqs_client(settings)
         queues = list(ensure_queues(settings, sqs))
     return ProvisionReport.gather([*tables, queues])

@@ -300,7 +300,8 @@ def test_nobody_at_the_endpoint_says_where_and_what_to_do() -> None:
     endpoint = f"http://127.0.0.1:{free_port()}"
     settings = named_settings(endpoint_url=endpoint)
 
-    with pytest.raises(ProvisionError, match=f"{endpoint} did not answer.*JOBCLAIM_ENDPOINT_URL"):
+    with pytest.raises(ProvisionError, match=f"{endpoint} did not answer.*JOBCLAIM_ENDPOINT_URL.*`jobclaim up` again"):
         provision(settings)
-    with pytest.raises(ProvisionError, match=f"{endpoint} did not answer"):
+    with pytest.raises(ProvisionError, match=f"{endpoint} did not answer") as looked_up:
         resolve_queue_urls(settings)
+    assert "jobclaim up" not in str(looked_up.value), "a worker that looks up its queues creates none"

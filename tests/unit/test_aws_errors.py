@@ -82,7 +82,7 @@ def test_every_face_says_what_it_is_and_what_to_do(
     assert (by_api.status_code, by_page.status_code) == (503, 503)
     assert re.search(says, by_api.json()["error"]["message"])
     assert re.search(says.replace("`", ""), html.unescape(re.sub(r"<[^>]+>|`", "", by_page.text)))
-    with pytest.raises(ProvisionError, match=f"{says}.*`jobclaim up` again"), explained(Settings(), "sqs"):
+    with pytest.raises(ProvisionError, match=rf"{says}.*\. Run again$"), explained(Settings(), "sqs", "Run again"):
         raise error
 
 
