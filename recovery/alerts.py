@@ -134,7 +134,7 @@ def without_future_times(published: Mapping[str, PublishedAlert], now: int) -> d
     }
 
 
-def evaluate(repo: JobRepo, *, publish: Callable[[AlertMessage], None] | None = None) -> list[AlertMessage]:
+def evaluate(repo: JobRepo, *, publish: Callable[[AlertMessage], None] | None = None) -> None:
     """Evaluate the rules if they are due, and send the notifications. Safe in parallel; never raises AWS's errors.
 
     Parameters
@@ -143,18 +143,17 @@ def evaluate(repo: JobRepo, *, publish: Callable[[AlertMessage], None] | None = 
         Sends a message, in addition to the log; default: SNS where `Settings.alert_topic_arn` is set.
     """
     try:
-        return _evaluate(repo, publish or _publisher(repo.settings))
+        _evaluate(repo, publish or _publisher(repo.settings))
     except (JobError, ClientError, BotoCoreError) as error:
         log.warning("alert.not_evaluated", reason=str(error))
-        return []
 
 
-def _evaluate(repo: JobRepo, publish: Callable[[AlertMessage], None]) -> list[AlertMessage]:
+def _evaluate(repo: JobRepo, publish: Callable[[AlertMessage], None]) -> None:
     now, record = repo.clock(), PublishedAlerts.of(repo)
     evaluated_at, published = record.read()
     ago = now - evaluated_at
     if -BELIEVED_AHEAD_MS <= ago < repo.settings.alert_interval_seconds * 1000 or not record.take(evaluated_at, now):
-        return []
+        return
     facts = gather(repo, silent_ms=max(0, ago) if evaluated_at else 0)
     after, messages = without_flapping(
         without_future_times(published, now), firing(facts, repo.settings), now, repo.settings
@@ -169,7 +168,6 @@ def _evaluate(repo: JobRepo, publish: Callable[[AlertMessage], None]) -> list[Al
             after[message.alert] = PublishedAlert(since=one.since, fired_at=one.fired_at, said_at=now, text=one.text)
     if after != published:
         record.write(after)
-    return messages
 
 
 def gather(repo: JobRepo, *, silent_ms: int = 0) -> Facts:
