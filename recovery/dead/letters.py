@@ -142,7 +142,7 @@ class DeadLetters:
             raise InvalidInput(f"verb={verb!r} must be one of {VERBS}")
         if at is not None and verb != "retry":
             raise InvalidInput(f"at={at} is for retry only, {verb} takes effect at once; leave it out")
-        start = 0 if at is None else checks.moment(at, "at", self._repo.clock())
+        start = checks.moment(at, "at", self._repo.clock())
         report = ActReport()
         with recorded(self._repo, verb, report, what=_words(selection), why=reason, by=by):
             act_on_each(
@@ -161,7 +161,7 @@ class DeadLetters:
     def _selected(self, selection: Filter | Sequence[str]) -> Iterator[tuple[str, Job | None]]:
         if isinstance(selection, Filter):
             began = self._repo.clock()
-            ended = replace(selection, until=min(selection.until or began, max(began, selection.since)))
+            ended = replace(selection, until=max(min(selection.until or began, began), selection.since))
             yield from ((job.job_id, job) for job in self.find(ended) if not _was_decided(job, since=began))
             return
         for job_id in selection:

@@ -154,7 +154,7 @@ class DeadQueues:
             for message in self._take(url, limit if not chosen_ids else 10_000, enough):
                 report.seen += 1
                 is_chosen = message["MessageId"] in chosen_ids if chosen_ids else sent_at(message) <= began
-                if not is_chosen or (chosen_ids and report.done == len(chosen_ids)):
+                if not is_chosen:
                     kept.append(message)
                     continue
                 act(message)

@@ -60,7 +60,7 @@ UNIT: Final = (
     "cli_dead",
     "cli_operate",
     "concurrency_slots",
-    "dead_letters_of_given_queues",
+    "dead_*",
     "diagnosis",
     "eager_calls",
     "editing",

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from jobclaim.fleet.audit import Audit
 from jobclaim.fleet.workers import CANCEL, FleetRecords, WorkerRecord
 from jobclaim.jobs import Job, JobRepo, JobStatus, StoreUnavailable
+from jobclaim.jobs.protocol import lifecycle
 from jobclaim.recovery import cancels as module
+from jobclaim.recovery import many
 from jobclaim.recovery.cancels import Cancels, OpenJobs
+from jobclaim.workers.cancel import BY_A_PERSON, Answer
 from tests.contract.stores import Store
 from tests.simulation.client import ModelClient
 from tests.support.clock import ManualClock
@@ -125,6 +129,7 @@ def test_running_jobs_are_requested_from_their_workers_only_if_they_are_meant(
     fleet = FleetRecords.of(repo)
     fleet.beat(WorkerRecord(worker_id="w1", seen_at=clock(), started_at=clock(), jobs=(running.job_id,)))
 
+    assert [job.job_id for job in Cancels(repo).find(reports(repo))] == [waiting.job_id]
     report = Cancels(repo).act(replace(reports(repo), states=BOTH))
 
     assert (report.done, report.requested) == (2, 1)
@@ -190,3 +195,83 @@ def test_a_hundred_jobs_cost_two_reads_and_a_write_each(store: Store, monkeypatc
     assert asked.count("batch_get_item") == 1
     assert asked.count("get_item") == 0
     assert asked.count("update_item") <= 100 + 2, "and the entry of the trail"
+
+
+@pytest.mark.parametrize(
+    ("by", "reason", "stored"),
+    [
+        ("ada", "sent twice", "cancelled by ada: sent twice"),
+        ("ada", "", "cancelled by ada"),
+        ("", "sent twice", "sent twice"),
+        ("", "", BY_A_PERSON),
+    ],
+)
+def test_the_reason_is_stored_with_each_job(repo: JobRepo, by: str, reason: str, stored: str) -> None:
+    [job] = submitted(repo, 1)
+    done: list[str] = []
+    Cancels(repo).act(reports(repo), by=by, reason=reason, on_done=done.append)
+    failure = repo.get_job(job.job_id).failure
+    assert failure is not None
+    assert (failure.message, done) == (stored, [job.job_id])
+
+
+def test_each_job_is_cancelled_as_it_was_read_and_its_links_are_told_through_the_given_send(
+    repo: JobRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = submitted(repo, 2)
+    asked: list[dict[str, Any]] = []
+    sent: list[tuple[str, float]] = []
+
+    def cancel(_: JobRepo, job_id: str, **how: Any) -> Answer:
+        asked.append({"job_id": job_id, **how})
+        if how["send"]:
+            how["send"](how["read"])
+        return Answer.REQUESTED if job_id == jobs[0].job_id else Answer.CANCELLED
+
+    monkeypatch.setattr(module, "cancel", cancel)
+    report = Cancels(repo, send=lambda job, delay: sent.append((job.job_id, delay))).act(reports(repo), reason="x")
+
+    assert (report.done, report.requested) == (2, 1)
+    assert sorted(sent) == sorted((job.job_id, 0.0) for job in jobs)
+    assert {one["reason"] for one in asked} == {"x"}
+    assert {one["only"] for one in asked} == {(JobStatus.PENDING,)}
+    assert [one["read"].job_id for one in asked] == [one["job_id"] for one in asked]
+    assert len({id(one["records"]) for one in asked}) == 1
+    Cancels(repo).act(reports(repo))
+    assert asked[-1]["send"] is None
+
+
+def test_a_preview_stops_with_the_page_that_reaches_its_bound(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo = store.repo(settings=store.settings.model_copy(update={"index_shards": 1}))
+    monkeypatch.setattr(module, "PAGE", 2)
+    monkeypatch.setattr(many, "PAGE", 2)
+    submitted(repo, 8)
+    found = [Cancels(repo).preview(reports(repo), at_most=bound) for bound in (3, 4, 5, 20)]
+    assert [(one.count, one.complete) for one in found] == [(4, False), (4, False), (6, False), (8, True)]
+
+
+def test_jobs_of_all_queues_are_found_and_none_that_expired_or_came_after_the_time_that_was_given(
+    repo: JobRepo, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = [*submitted(repo, 1), *submitted(repo, 1, queue="email")]
+    clock.advance(1)
+    submitted(repo, 2)
+    cancels, wanted = Cancels(repo), OpenJobs(what="all", submitted_before=clock() - 1_000)
+    assert {job.job_id for job in cancels.find(wanted)} == {job.job_id for job in first}
+    assert sum(1 for _ in cancels.find(OpenJobs(what="all", submitted_before=clock() + 9_000))) == 4
+    monkeypatch.setattr(lifecycle, "is_gone", lambda job, now: job.job_id == first[0].job_id)
+    assert sum(1 for _ in cancels.find(wanted)) == 1
+
+
+def test_a_job_that_has_left_the_index_and_is_not_there_is_passed_over(repo: JobRepo) -> None:
+    jobs = submitted(repo, 3)
+    real = repo.table.get_many
+    with patch.object(repo.table, "get_many", lambda ids: real([one for one in ids if one != jobs[0].job_id])):
+        assert {job.job_id for job in Cancels(repo).find(reports(repo))} == {job.job_id for job in jobs[1:]}
+
+
+def test_the_end_of_each_part_is_asked_for_with_its_last_entry(repo: JobRepo) -> None:
+    submitted(repo, 3)
+    with patch.object(repo.table, "entries", wraps=repo.table.entries) as entries:
+        assert sum(1 for _ in Cancels(repo).find(reports(repo))) == 3
+    assert [one.kwargs for one in entries.call_args_list][:2] == [{"limit": 1, "newest_first": True}] * 2
