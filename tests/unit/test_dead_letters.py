@@ -97,12 +97,13 @@ def test_what_an_older_version_failed_is_waiting_and_another_job_has_no_state() 
 def test_letters_are_grouped_by_their_fingerprints_and_the_largest_comes_first() -> None:
     late = replace(DEAD, job_id="k", task="shop.refund", finished_at=7, failure=replace(FAILURE, message="another"))
     early = replace(DEAD, job_id="l", finished_at=3)
+    last = replace(DEAD, job_id="n", finished_at=6, failure=replace(FAILURE, message="a third"))
     bare = replace(DEAD, job_id="m", failure=None)
     known = {"kind": "PERMANENT", "exception": "shop.Broken", "where": "a.py:f", "fingerprint": "f1"}
     none = {"kind": "", "exception": "", "where": "", "fingerprint": "", "message": ""}
 
-    assert grouped([bare, DEAD, late, early]) == [
-        Group(**known, task="several", count=3, first_at=3, last_at=7, sample="j", message="it broke"),
+    assert grouped([bare, DEAD, late, early, last]) == [
+        Group(**known, task="several", count=4, first_at=3, last_at=7, sample="j", message="it broke"),
         Group(**none, task="shop.charge", count=1, first_at=5, last_at=5, sample="m"),
     ]
     assert [group.task for group in grouped([DEAD, early])] == ["shop.charge"]
