@@ -13,16 +13,19 @@ class ProcessLock:
     thread does not exist there.
     """
 
-    __slots__ = ("_locks",)
+    __slots__ = ("_held", "_locks")
 
     def __init__(self) -> None:
         self._locks: dict[int, threading.Lock] = {}
+        self._held: threading.Lock
 
     def __enter__(self) -> None:
-        self._own().acquire()
+        lock = self._own()
+        lock.acquire()
+        self._held = lock
 
     def __exit__(self, *_: object) -> None:
-        self._own().release()
+        self._held.release()
 
     def _own(self) -> threading.Lock:
         pid = os.getpid()
