@@ -12,7 +12,7 @@ from starlette.datastructures import QueryParams
 
 from jobclaim.dashboard.acts import checks_reason
 from jobclaim.dashboard.queries.dead import FASTEST, MOST_AT_ONCE, number
-from jobclaim.dashboard.queries.jobs import MOST_PER_PAGE, PER_PAGE, JobQuery
+from jobclaim.dashboard.queries.job_query import MOST_PER_PAGE, PER_PAGE, JobQuery
 from jobclaim.jobs import InvalidInput
 from jobclaim.recovery.cancels import OpenJobs
 from jobclaim.settings import Settings

@@ -15,6 +15,7 @@ from jobclaim.dashboard.openapi import Call, Parameter, listing, reference
 from jobclaim.dashboard.pages import METER_KEY, VisibleJSON, form, page, services_of
 from jobclaim.dashboard.person import person_of
 from jobclaim.dashboard.queries import audit, dead, fleet, job, jobs, queues
+from jobclaim.dashboard.queries.job_query import LONGEST, MOST_PER_PAGE, PER_PAGE
 from jobclaim.dashboard.queries.walk import HEAVIEST
 from jobclaim.dashboard.routes import actions, task_calls
 from jobclaim.dashboard.routes import api_answers as answers
@@ -27,7 +28,7 @@ STATES: Final = one_of(JobStatus)
 
 
 def _text(name: str, description: str, **more: Any) -> Parameter:
-    return Parameter(name=name, description=description, schema={**STRING, "maxLength": jobs.LONGEST}, **more)
+    return Parameter(name=name, description=description, schema={**STRING, "maxLength": LONGEST}, **more)
 
 
 CURSOR: Final = Parameter(
@@ -74,7 +75,7 @@ CALLS: Final = (
             Parameter(
                 name="limit",
                 description="Jobs of one answer.",
-                schema={**INTEGER, "minimum": 1, "maximum": jobs.MOST_PER_PAGE, "default": jobs.PER_PAGE},
+                schema={**INTEGER, "minimum": 1, "maximum": MOST_PER_PAGE, "default": PER_PAGE},
             ),
             CURSOR,
         ),

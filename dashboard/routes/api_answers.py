@@ -8,6 +8,7 @@ from jobclaim.dashboard import acts, pausing
 from jobclaim.dashboard.meter import Meter, current
 from jobclaim.dashboard.person import Person
 from jobclaim.dashboard.queries import audit, dead, fleet, job, jobs, queues
+from jobclaim.dashboard.queries.job_query import JobQuery
 from jobclaim.dashboard.queries.queues import QueueView
 from jobclaim.dashboard.services import Services
 from jobclaim.views.humane import iso
@@ -26,7 +27,7 @@ def _meter() -> Meter:
 
 def list_jobs(services: Services, params: Any, _: Person) -> dict[str, Any]:
     """Return one page of jobs."""
-    query = jobs.JobQuery.of(params, services.settings)
+    query = JobQuery.of(params, services.settings)
     meter = _meter()
     listed = services.shared.get(("jobs", query), lambda: jobs.read(services, query, meter))
     return {

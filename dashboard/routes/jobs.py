@@ -15,6 +15,7 @@ from jobclaim.dashboard.pages import form, link, page, render, services_of
 from jobclaim.dashboard.person import person_of
 from jobclaim.dashboard.queries import cancels, jobs
 from jobclaim.dashboard.queries.dead import MOST_AT_ONCE, number
+from jobclaim.dashboard.queries.job_query import JobQuery, choices, command_line
 from jobclaim.fleet.acting import recorded_elsewhere
 from jobclaim.recovery.cancels import Cancels, OpenJobs
 from jobclaim.recovery.dead import ActReport
@@ -30,7 +31,7 @@ def show(request: Request) -> Response:
     Renders ``jobs.html`` with:
 
     ``rows``        list of records (`views.records.job_record`) with ``remark``; times as ``created_at_ms`` and so on
-    ``query``       `jobclaim.dashboard.queries.jobs.JobQuery`: the requested filters
+    ``query``       `jobclaim.dashboard.queries.job_query.JobQuery`: the requested filters
     ``choices``     by filter name, the choices: status, queue, kind, state, order
     ``notes``       list of str
     ``stopped``     why the page ends before it is full, or ""
@@ -41,7 +42,7 @@ def show(request: Request) -> Response:
     ``cancel_url``  the preview of cancelling the open jobs that match, or ``None`` if the list has none or no filter
     """
     services = services_of(request)
-    query = jobs.JobQuery.of(request.query_params, services.settings)
+    query = JobQuery.of(request.query_params, services.settings)
     meter = current()
     assert meter is not None
     listed = services.shared.get(("jobs", query), lambda: jobs.read(services, query, meter))
@@ -49,14 +50,14 @@ def show(request: Request) -> Response:
     context: dict[str, Any] = {
         "rows": listed.rows,
         "query": query,
-        "choices": jobs.choices(services.settings),
+        "choices": choices(services.settings),
         "notes": listed.notes,
         "stopped": listed.found.stopped,
         "looked": looked_through(listed.found.looked_at, listed.found.span, query.status),
         "is_search": not query.filter(services.clock()).is_empty,
         "next_url": link(request, "jobs", {**kept, "cursor": listed.found.cursor}) if listed.found.cursor else None,
         "first_url": link(request, "jobs", kept) if query.cursor else None,
-        "cli": jobs.command_line(query),
+        "cli": command_line(query),
         "cancel_url": link(request, "jobs_cancel", kept) if cancels.is_possible(query) else None,
     }
     return render(request, "jobs.html", context)

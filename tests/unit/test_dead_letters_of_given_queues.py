@@ -20,7 +20,7 @@ from jobclaim.recovery.dead.queues import DeadQueues
 from jobclaim.settings import QueueSpec, Settings, dead_letters_of
 from jobclaim.views.queue_status import queue_statuses
 from jobclaim.workers.process.poison import PoisonHandler
-from jobclaim.workers.transport.channel import Poisoned
+from jobclaim.workers.transport.poisoned import Poisoned
 
 
 @dataclass

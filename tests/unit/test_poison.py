@@ -20,7 +20,7 @@ from jobclaim.workers.messages.envelope import seal
 from jobclaim.workers.messages.message import headers
 from jobclaim.workers.process import poison
 from jobclaim.workers.process.poison import PoisonHandler
-from jobclaim.workers.transport.channel import Poisoned
+from jobclaim.workers.transport.poisoned import Poisoned
 
 TASK = "poison.of_next_week"
 NEXT: dict[str, Any] = {"task": "poison.following", "args": [], "kwargs": {}, "options": {"task_id": "next"}}

@@ -15,7 +15,7 @@ from jobclaim.testing.harness import Message
 from jobclaim.workers import JobTask
 from jobclaim.workers.messages.message import headers
 from jobclaim.workers.process.poison import PoisonHandler
-from jobclaim.workers.transport.channel import Poisoned
+from jobclaim.workers.transport.poisoned import Poisoned
 
 MONTH_MS = 30 * 86_400_000
 RAN: list[str] = []

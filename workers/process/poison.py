@@ -33,7 +33,7 @@ from jobclaim.workers.submission.dispatch import publish
 if TYPE_CHECKING:
     from celery import Celery
 
-    from jobclaim.workers.transport.channel import Poisoned
+    from jobclaim.workers.transport.poisoned import Poisoned
 
 log = get_logger("jobclaim.poison")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from jobclaim.workers.transport import batches
 from jobclaim.workers.transport.http import MARGIN_SECONDS, Answer, PatientClient, PollConnection
 from jobclaim.workers.transport.inspect import Poison, bounded, build_message, read_envelope
 from jobclaim.workers.transport.plan import KEPT_RECEIVES, Policy, Poll, Unserved
+from jobclaim.workers.transport.poisoned import Poisoned, leave
 from jobclaim.workers.transport.poller import Poller
 
 log = get_logger("jobclaim.transport")
@@ -33,31 +33,6 @@ def sqs_client(settings: Settings) -> Any:
     return client.get()
 
 
-@dataclass(frozen=True, slots=True)
-class Poisoned:
-    """A message that no worker can run.
-
-    Attributes
-    ----------
-    queue : str
-        Logical name of its queue.
-    body : str
-        The body as received, not decoded.
-    headers : dict
-        Celery's headers; empty if they could not be read.
-    unregistered : bool
-        Whether only its task is unknown to this worker.
-    """
-
-    queue: str
-    queue_url: str
-    receipt: str
-    body: str
-    reason: str
-    headers: dict[str, Any]
-    unregistered: bool = False
-
-
 class Channel(SQS.Channel):
     """A channel whose polls share the worker's processes, and whose deletes do not block the event loop.
 
@@ -70,7 +45,7 @@ class Channel(SQS.Channel):
     do_restore = False  # unstarted messages are released when the consumer stops, long before kombu would
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.on_poison: Callable[[Poisoned], None] = _leave
+        self.on_poison: Callable[[Poisoned], None] = leave
         self._queue_callbacks: dict[str, Callable[[Any], None]] = {}
         self._pollers: list[Poller] = []
         self._web: PatientClient | None = None
@@ -297,7 +272,3 @@ class Transport(SQS.Transport):
         for channel in [*self.channels, *self._avail_channels]:
             channel.hub = loop
         super().register_with_event_loop(connection, loop)
-
-
-def _leave(poisoned: Poisoned) -> None:
-    log.error("poison.left_to_redrive", queue=poisoned.queue, reason=poisoned.reason)
