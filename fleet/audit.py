@@ -103,11 +103,11 @@ class AuditFilter:
 
     def fits(self, entry: AuditEntry) -> bool:
         """Check whether an entry is wanted, apart from its time."""
-        if self.who and not any(self.who in name for name in (entry.by, entry.arn, entry.user_id)):
-            return False
-        if self.verb and self.verb not in (entry.verb, entry.verb.rsplit(" ", 1)[-1]):
-            return False
-        return self.what in entry.what
+        return (
+            any(self.who in name for name in (entry.by, entry.arn, entry.user_id))
+            and self.verb in ("", entry.verb, entry.verb.rpartition(" ")[2])
+            and self.what in entry.what
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import MagicMock, patch
 
 import pytest
+from botocore.exceptions import ClientError
 
 from jobclaim.fleet import acting as acts
 from jobclaim.fleet import identity
@@ -107,6 +108,10 @@ def test_a_frame_says_who_and_where_until_it_ends(
         *(0, 2),
     )
     assert current_act() == Act()
+    clock.advance(1)
+    with framed(lambda: repo, "five", by="bob", face="cli"):
+        pass
+    assert (latest(repo).verb, latest(repo).done, latest(repo).refused) == ("five", 1, 0)
 
 
 def test_within_an_action_of_a_frame_its_own_counts_are_the_ones_that_are_kept(repo: JobRepo) -> None:
@@ -148,7 +153,8 @@ def test_an_entry_is_stored_small_and_kept_as_long_as_failed_jobs(repo: JobRepo)
     assert item[schema.INDEX_HASH] == attribute(PARTITION)
     text = item["entry"]["S"]
     assert len(text.encode()) < LONGEST + 200
-    assert ('"ü' in text, ", " in text, '": ' in text) == (True, False, False)
+    assert ('"ü' in text, ", " in text, '": ' in text, '""' in text, "null" in text) == (True, *[False] * 4)
+    assert '"key"' not in text
     assert latest(repo).key.startswith(f"{PREFIX}AIDA|{START_MS}-")
 
 
@@ -202,16 +208,41 @@ def test_a_window_includes_both_its_ends_and_no_other_entry(repo: JobRepo, clock
     assert audit.find(AuditFilter()).looked_at == 5
 
 
+def test_the_latest_entries_are_shown_even_if_a_clock_far_ahead_wrote_them(repo: JobRepo) -> None:
+    far = START_MS + 2 * repo.retention.dead
+    Audit(repo.table, clock=lambda: far, keep_ms=1).record("pause", by="ada")
+    assert [entry.at for entry in Audit.of(repo).entries()] == [far]
+    assert Audit.of(repo).find(AuditFilter(since=START_MS)).entries == ()
+
+
+def test_an_entry_is_tried_again_after_a_wait_of_its_table(repo: JobRepo) -> None:
+    slow = ClientError({"Error": {"Code": "ThrottlingException"}}, "PutItem")
+    client, slept = MagicMock(), list[float]()
+    client.put_item.side_effect = [slow, {}]
+    with patch.object(repo.table, "client", lambda: client), patch.object(repo.table, "sleep", slept.append):
+        Audit.of(repo).record("pause", by="ada")
+    assert (client.put_item.call_count, len(slept)) == (2, 1)
+
+
 @pytest.mark.parametrize("text", ["[]", "7", "rubbish"])
 def test_an_item_that_is_not_an_entry_is_passed_over(repo: JobRepo, text: str) -> None:
+    put(repo, f"{PREFIX}x", text)
+    assert Audit.of(repo).find(AuditFilter()).entries == ()
+
+
+def test_whose_an_entry_under_another_kind_of_key_is_remains_unknown(repo: JobRepo) -> None:
+    put(repo, "old|key", '{"at":1,"verb":"pause","by":"ada","user_id":"forged"}')
+    assert latest(repo).user_id == ""
+
+
+def put(repo: JobRepo, key: str, text: str) -> None:
     item = {
-        schema.KEY: attribute(f"{PREFIX}x"),
+        schema.KEY: attribute(key),
         schema.INDEX_HASH: attribute(PARTITION),
         schema.INDEX_RANGE: attribute(START_MS),
         "entry": attribute(text),
     }
     repo.table.client().put_item(TableName=repo.table.name, Item=item)
-    assert Audit.of(repo).find(AuditFilter()).entries == ()
 
 
 # --- identity
