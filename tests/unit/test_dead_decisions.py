@@ -8,13 +8,13 @@ from unittest.mock import patch
 import pytest
 
 from jobclaim.fleet.audit import Audit
-from jobclaim.fleet.tally import Window
+from jobclaim.fleet.tally import Tally, Window
 from jobclaim.jobs import FailureKind, InvalidInput, Job, JobRepo, JobUnreadable, StoreUnavailable
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.recovery import many
 from jobclaim.recovery.dead import OPEN_STATES, DeadLetters, Filter, letters, resolve_edited, retry, settle
-from jobclaim.recovery.dead.healing import Healing, healing_of
+from jobclaim.recovery.dead.healing import Healing, healing, healing_of
 from jobclaim.recovery.many import ActReport
 from jobclaim.settings import Settings
 from jobclaim.workers import apps
@@ -82,6 +82,11 @@ def test_healing_is_the_share_of_retries_that_completed() -> None:
     assert Healing().rate is None
     assert healing_of([Window(1, healed=2, failed_again=1), Window(2, healed=1)]).rate == 0.75
     assert Healing(0, 2).rate == 0
+
+
+def test_healing_is_read_from_the_counts_of_the_last_day(repo: JobRepo) -> None:
+    Tally.of(repo).add({"healed": 3, "failed_again": 1}, {})
+    assert healing(repo) == Healing(3, 1)
 
 
 # --- actions on many
@@ -222,13 +227,13 @@ def test_a_limit_and_a_rate_are_kept(repo: JobRepo, clock: ManualClock) -> None:
 
 
 def test_each_job_that_a_filter_selects_is_acted_on_once_as_it_was_read(repo: JobRepo) -> None:
-    failed(repo, "a", "b", kind=FailureKind.TRANSIENT)
+    failed(repo, "a", "b")
     sent: list[str] = []
 
     def fail_again(job: Job, _: float) -> None:
         sent.append(job.job_id)
         repo.claim_job(job.job_id)
-        repo.update_status(job.job_id, "FAILED", error="again", kind=FailureKind.TIMEOUT)
+        repo.update_status(job.job_id, "FAILED", error="again", kind=FailureKind.TRANSIENT)
 
     with patch.object(repo.table, "get", side_effect=AssertionError("it was read already")):
         report = DeadLetters(repo, send=fail_again).act("retry", Filter(states=tuple(reversed(OPEN_STATES))), by="ada")

@@ -5,13 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from jobclaim.recovery import SweepReport, run_every
-from jobclaim.workers import create_app
+from jobclaim.recovery import SweepReport, alerts, run_every, tasks
+from jobclaim.recovery.lambda_handler import handler
+from jobclaim.specs import systemd
+from jobclaim.workers import apps, create_app
 from jobclaim.workers.schedule.entries import RECOVERY_TASK
+from jobclaim.workers.submission import dispatch
+from jobclaim.workers.telemetry import logs
 from tests.support.clock import ManualClock
 from tests.support.recovery import Bench, bench_settings, store
 
@@ -122,3 +127,46 @@ def test_no_payload_and_no_token_is_ever_logged(bench: Bench) -> None:
     assert {line["event"] for line in lines} == {"job.orphaned", "job.dispatched"}
     assert all({"job_id", "task", "queue", "attempt"} <= line.keys() for line in lines)
     assert not any(secret in str(lines) for secret in ("s3cret", *tokens))
+
+
+def test_the_process_tells_systemd_that_it_is_ready_and_after_each_pass_that_it_lives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(systemd, "notify", told.append)
+
+    def run() -> SweepReport:
+        told.append("pass")
+        raise ConnectionError
+
+    run_every(0.0, run, Rhythm())
+    assert told == [systemd.READY, *("pass", systemd.ALIVE) * 3]
+
+
+def test_the_task_and_the_function_evaluate_the_alerts_after_their_pass(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = create_app(bench.settings)
+    app.jobclaim.use(bench.repo.settings, bench.repo)
+    did: list[Any] = []
+    monkeypatch.setattr(apps, "default_app", lambda: app)
+    for module in (alerts, tasks):
+        monkeypatch.setattr(module, "evaluate", lambda repo: did.append(("evaluate", repo)))
+    monkeypatch.setattr(dispatch, "publish", lambda app, job, delay: did.append(("send", app, job.job_id, delay)))
+    monkeypatch.setattr(logs, "configure", lambda settings: did.append(("configure", settings)))
+    monkeypatch.setattr(bench.repo, "flush", lambda: did.append(("flush",)))
+    app.tasks[RECOVERY_TASK].apply().get()
+    bench.claimed("again", on_orphan="retry")
+    bench.clock.advance(1860)
+
+    with capture_logs() as lines:
+        counts = handler({}, None)
+
+    assert did == [
+        ("evaluate", bench.repo),
+        ("configure", app.jobclaim.settings),
+        ("send", app, "again", 0.0),
+        ("evaluate", bench.repo),
+        ("flush",),
+    ]
+    assert (counts["orphaned"], lines[-1]["event"], lines[-1]["orphaned"]) == (1, "recovery.pass_completed", 1)
