@@ -41,7 +41,7 @@ def made(effects: str) -> tuple[int, list[Made]]:
     if not (number.isascii() and number.isdigit()):
         return 0, []
     try:
-        return int(number), [Made(*map(str, one)) for one in json.loads(shown or "[]")]
+        return int(number), [Made(*map(str, one)) for one in json.loads(shown)]
     except (ValueError, TypeError):
         return int(number), []
 

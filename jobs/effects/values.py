@@ -7,7 +7,7 @@ meant, and is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 from decimal import Decimal
 from typing import Any, Final
 
@@ -139,17 +139,9 @@ def canonical(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray)):
         return bytes(value).hex()
     if isinstance(value, Mapping):
-        return {name: _in_order(name, inner) for name, inner in value.items()}
+        return {name: canonical(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [canonical(inner) for inner in value]
+        inside = [canonical(inner) for inner in value]
+        is_set = all(isinstance(inner, str) for inner in inside)  # a list holds typed values, which are maps
+        return sorted(inside) if is_set else inside
     return value
-
-
-def _in_order(kind: str, inner: Any) -> Any:
-    value = canonical(inner)
-    is_set = kind in ("SS", "NS", "BS") and isinstance(value, list) and _are_text(value)
-    return sorted(value) if is_set else value
-
-
-def _are_text(values: Iterable[Any]) -> bool:
-    return all(isinstance(value, str) for value in values)

@@ -11,9 +11,10 @@ import pytest
 from boto3.dynamodb.conditions import Attr
 
 from jobclaim.jobs import Effects, InvalidEffect, InvalidInput
+from jobclaim.jobs.effects.collected import MOST_BYTES
 from jobclaim.jobs.effects.evidence import MOST, MOST_TEXT, evidence, made, without_keys
 from jobclaim.jobs.effects.values import size, to_plain
-from jobclaim.jobs.effects.write import Write, make
+from jobclaim.jobs.effects.write import ITEM_LIMIT, Write, make
 
 KEY: dict[str, Any] = {"id": "1"}
 TYPED: dict[str, Any] = {"id": {"S": "1"}}
@@ -35,6 +36,14 @@ def one(call: Callable[[Effects], object]) -> Write:
         ({"id": 1, "n": [1, {"S": "mine"}]}, {"id": {"N": "1"}, "n": {"L": [{"N": "1"}, {"M": {"S": {"S": "mine"}}}]}}),
         ({"id": b"x", "n": {Decimal("1.5")}}, {"id": {"B": b"x"}, "n": {"NS": ["1.5"]}}),
         ({"id": "1", "n": None, "m": True}, {"id": {"S": "1"}, "n": {"NULL": True}, "m": {"BOOL": True}}),
+        (
+            {"n": {"S": 5, "N": 1}, "m": {"S": 5}, "o": {"x": ""}},
+            {
+                "n": {"M": {"S": {"N": "5"}, "N": {"N": "1"}}},
+                "m": {"M": {"S": {"N": "5"}}},
+                "o": {"M": {"x": {"S": ""}}},
+            },
+        ),
         ({"id": "1", "n": (1, 2)}, {"id": {"S": "1"}, "n": {"L": [{"N": "1"}, {"N": "2"}]}}),
     ],
 )
@@ -63,7 +72,10 @@ def test_a_condition_of_boto3s_resources_is_written_out() -> None:
 
 
 REFUSED: list[tuple[Callable[[Effects], object], str]] = [
-    (lambda e: e.put(TableName="t", Item={"id": {"S": "1"}, "n": 5}), "use one form"),
+    (
+        lambda e: e.put(TableName="t", Item={"id": {"S": "1"}, "n": 5}),
+        r"Item\['id'\] is in DynamoDB's typed form and Item\['n'\] is a plain Python value; use one form",
+    ),
     (lambda e: e.put(TableName="t", Item={"id": "1", "n": {"N": "5"}}), "use one form"),
     (
         lambda e: e.update(TableName="t", Key=KEY, UpdateExpression=SET, ExpressionAttributeValues={":a": {"N": "1"}}),
@@ -75,6 +87,8 @@ REFUSED: list[tuple[Callable[[Effects], object], str]] = [
     (lambda e: e.put(TableName="t", Item={"id": "1", "n": 10**200}), "cannot be stored"),
     (lambda e: e.put(TableName="t", Item={}), "not empty"),
     (lambda e: e.put(TableName="t", Item=[("id", "1")]), "must be a map"),
+    (lambda e: e.put(TableName="t", Item=["id"]), "must be a map"),
+    (lambda e: e.put(TableName="t", Item={7: "1"}), "must be a map"),
     (lambda e: e.put(TableName="t"), "needs Item"),
     (lambda e: e.put(TableName="t", Key=KEY), "no parameter 'Key'"),
     (lambda e: e.put(TableName="t", item=KEY), "did you mean 'Item'"),
@@ -91,6 +105,8 @@ REFUSED: list[tuple[Callable[[Effects], object], str]] = [
     (lambda e: e.extend([{"Put": {"TableName": "t", "Item": KEY}, "Delete": {}}]), "map of one operation"),
     (lambda e: e.extend([{"Insert": {}}]), "map of one operation"),
     (lambda e: e.extend(["Put"]), "map of one operation"),
+    (lambda e: e.extend([("Put",)]), "map of one operation"),
+    (lambda e: e.extend([7]), "map of one operation"),
 ]
 
 
@@ -135,8 +151,9 @@ def test_other_items_and_other_tables_are_others() -> None:
     effects.delete(TableName="t", Key={"id": "2"})
     effects.delete(TableName="u", Key={"id": "1"})
     effects.delete(TableName="t", Key={"id": 1})
+    effects.put(TableName="t", Item={"it lacks": "the key, which is DynamoDB's to refuse"})
 
-    assert len(effects) == 4
+    assert len(effects) == 5
 
 
 def test_ninety_nine_writes_are_a_completions_most() -> None:
@@ -149,12 +166,15 @@ def test_ninety_nine_writes_are_a_completions_most() -> None:
 
 
 def test_four_megabytes_are_a_transactions_most() -> None:
-    effects = Effects()
+    effects, frame = Effects(), len("id" + "0" + "text")
     for number in range(10):
-        effects.put(TableName="t", Item={"id": str(number), "text": "x" * 400_000})
+        effects.put(TableName="t", Item={"id": str(number), "text": "x" * (ITEM_LIMIT - frame)})
+    effects.put(TableName="t", Item={"id": "a", "text": "x" * (MOST_BYTES - 10 * ITEM_LIMIT - frame)})
 
     with pytest.raises(InvalidEffect, match="DynamoDB takes 4,194,304"):
-        effects.put(TableName="t", Item={"id": "more", "text": "x" * 400_000})
+        effects.put(TableName="t", Item={"i": ""})
+    with pytest.raises(InvalidEffect, match="DynamoDB stores at most 409,600"):
+        Effects().put(TableName="t", Item={"id": "a", "text": "x" * (ITEM_LIMIT - frame + 1)})
 
 
 def test_a_refused_put_is_named_by_what_its_condition_asks_for() -> None:
@@ -171,10 +191,17 @@ def test_a_refused_put_is_named_by_what_its_condition_asks_for() -> None:
     assert to_plain(write.shown_key()) == {"order": "7"}
 
 
-def test_equal_writes_have_one_digest_whatever_the_order_of_their_sets() -> None:
+def test_equal_writes_have_one_digest_whatever_the_order_of_their_sets_and_attributes() -> None:
     def named(*values: str) -> str:
         return evidence([make("Put", {"TableName": "t", "Item": {"id": {"S": "1"}, "s": {"SS": list(values)}}})])
 
+    def digest(**item: Any) -> str:
+        return evidence([make("Delete", {"TableName": "t", "Key": item})]).partition(" ")[0]
+
+    assert digest(a="ab", b=[1, 2]) == digest(b=[1, 2], a="ab")
+    assert (
+        len({digest(a="ab"), digest(a="ba"), digest(a=b"ab"), digest(a=b"ba"), digest(a=[1, 2]), digest(a=[2, 1])}) == 6
+    )
     assert named("a", "b") == named("b", "a")
     assert named("a") != named("b")
     assert named("a").startswith("1:")
@@ -190,7 +217,7 @@ def test_sizes_are_dynamodbs() -> None:
     }
 
     assert size(item) == (2 + 2) + (1 + 3) + (1 + 3 + 2) + (1 + 3 + 2 + 1)
-    assert size({"b": {"B": b"abc"}, "s": {"SS": ["a", "bc"]}, "n": {"NS": ["1", "100"]}}) == 4 + 4 + 1 + 2 + 2
+    assert size({"b": {"B": b"abc"}, "s": {"SS": ["a", "bc"]}, "n": {"NS": ["1", "12", "100"]}}) == 4 + 4 + 1 + 2 * 3
 
 
 def test_a_job_keeps_kind_table_and_key_of_its_first_writes() -> None:
@@ -218,6 +245,10 @@ def test_what_a_job_keeps_of_its_writes_is_bounded() -> None:
     assert all(len(text) <= MOST_TEXT for one in first for text in one)
     assert len(kept.encode()) < 700
 
+    whole = "ä" * (MOST_TEXT - len("id="))
+    shown = evidence([make("Put", {"TableName": "t", "Item": {"id": whole}})]).partition(" ")[2]
+    assert shown == f'[["put","t","id={whole}"]]'
+
 
 @pytest.mark.parametrize(
     ("kept", "number"),
@@ -225,3 +256,4 @@ def test_what_a_job_keeps_of_its_writes_is_bounded() -> None:
 )
 def test_evidence_of_another_release_has_a_number_at_least(kept: str, number: int) -> None:
     assert made(kept) == (number, [])
+    assert without_keys(kept, "-") == kept
