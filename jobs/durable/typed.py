@@ -54,10 +54,10 @@ def _adapter_of(function: Any) -> TypeAdapter[Any] | None:
 @lru_cache(maxsize=256)
 def _adapter(function: Any) -> TypeAdapter[Any] | None:
     try:
-        annotation = typing.get_type_hints(inspect.unwrap(function)).get("return")
+        annotation: Any = typing.get_type_hints(inspect.unwrap(function)).get("return")
     except (NameError, TypeError, AttributeError):
         return None  # names that only a type checker resolves
-    if annotation is None or not holds_model(annotation):
+    if not holds_model(annotation):
         return None
     try:
         return TypeAdapter(annotation)

@@ -99,7 +99,7 @@ def encode_history(history: tuple[Attempt, ...]) -> str:
     """Write ended attempts, oldest first; empty fields are left out."""
     rows = []
     for entry in history:
-        row = {key: value for key, value in asdict(entry).items() if value and key != "failure"}
+        row = {key: value for key, value in asdict(entry).items() if value}
         if entry.failure:
             row["failure"] = _failure_dict(entry.failure)
         rows.append(row)

@@ -125,7 +125,7 @@ def to_attributes(job: Job) -> dict[str, str | int | float]:
         if value or name in STORED_IF_EMPTY:
             stored = stored_value(job, name) if name == "payload" else value
             if name not in ENCODERS:
-                attributes[name] = str(value) if isinstance(value, str) else value
+                attributes[name] = value
             elif stored is not None:
                 attributes[name] = ENCODERS[name](stored)
     return attributes
@@ -136,7 +136,7 @@ def place(job: Job, *, shards: int, index_completed: bool) -> dict[str, str | in
     shard = schema.shard_of(job.job_id, shards)
     if job.status.is_open:
         earlier = UNSENT_EARLIER_MS if job.unsent else EXPIRES_EARLIER_MS if job.start_by else 0
-        at = max(1, job.available_at - earlier) if earlier else job.available_at
+        at = max(1, job.available_at - earlier)
         return {schema.INDEX_HASH: schema.open_key(job.queue, shard), schema.INDEX_RANGE: at}
     if job.status is JobStatus.COMPLETED and not index_completed:
         return {}

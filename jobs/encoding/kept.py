@@ -6,7 +6,7 @@ Unknown fields are skipped: while a newer version is being deployed, old workers
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from typing import Any, Final
 
 from jobclaim.jobs.encoding import codec
@@ -68,15 +68,4 @@ def decode_release(text: str) -> Release:
 
 def _filled(kept: Step | Wait | Progress | Release) -> dict[str, Any]:
     """Return the fields that differ from their defaults."""
-    values = {each.name: (getattr(kept, each.name), each.default) for each in fields(kept)}
-    return {
-        name: value
-        for name, (value, default) in values.items()
-        if default is MISSING or not _is_default(value, default)
-    }
-
-
-def _is_default(value: Any, default: Any) -> bool:
-    if default is MISSING or default is None:
-        return value is default
-    return type(value) is type(default) and bool(value == default)
+    return {each.name: value for each in fields(kept) if (value := getattr(kept, each.name)) != each.default}

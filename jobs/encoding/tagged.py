@@ -46,10 +46,9 @@ def untag(value: dict[str, Any]) -> Any:
     """Read what `tag` wrote; a map that only looks like it, for instance in an older payload, stays a map."""
     if value.keys() != KEYS:
         return value
-    read = _READERS.get(value[TYPE]) if isinstance(value[TYPE], str) else None
     try:
-        return value if read is None else read(value[VALUE])
-    except (ArithmeticError, AttributeError, TypeError, ValueError):
+        return _READERS[value[TYPE]](value[VALUE])
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return value
 
 

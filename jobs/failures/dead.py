@@ -51,7 +51,7 @@ def seal_policy(rules: Mapping[Any, Any] | None, *, critical: bool = False) -> s
         if str(kind) not in _KINDS:
             raise InvalidInput(f"dead_letters[{kind!r}] is not a failure kind; use one of {sorted(_KINDS)}")
         try:
-            checked = rule if isinstance(rule, DeadLetterRule) else DeadLetterRule.model_validate(rule)
+            checked = DeadLetterRule.model_validate(rule)
         except ValueError as error:
             raise InvalidInput(f"dead_letters[{kind!r}]={rule!r}: {error}") from None
         sealed[str(kind)] = checked.model_dump()
@@ -84,7 +84,7 @@ def decided(job: Job, verb: str, by: str, why: str, now: int) -> Job:
 
 def is_due(job: Job, now: int) -> bool:
     """Check whether recovery must start the job again."""
-    return job.dead_state == DeadState.SCHEDULED and 0 < job.retry_at <= now
+    return job.dead_state == DeadState.SCHEDULED and job.retry_at <= now
 
 
 def _opened(policy: str) -> dict[str, Any]:

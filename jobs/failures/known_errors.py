@@ -149,11 +149,6 @@ def _client_error(error: Any) -> FailureKind:
     return _C if code in DEPLOYMENT else _P
 
 
-def _by_response(error: Any) -> FailureKind | None:
-    status = getattr(error.response, "status_code", None)
-    return http_status(status) if isinstance(status, int) else None
-
-
 def _os_error(error: OSError) -> FailureKind | None:
     if error.errno in PASSING_ERRNOS:
         return _T
@@ -187,8 +182,8 @@ RULES: Final[Mapping[str, Callable[[Any], FailureKind | None]]] = {
     "socket.gaierror": _name_not_resolved,
     "AttributeError": _attribute_error,
     "botocore.exceptions.ClientError": _client_error,
-    "requests.exceptions.HTTPError": _by_response,
-    "httpx.HTTPStatusError": _by_response,
+    "requests.exceptions.HTTPError": lambda error: http_status(error.response.status_code),
+    "httpx.HTTPStatusError": lambda error: http_status(error.response.status_code),
     "urllib.error.HTTPError": lambda error: http_status(error.code),
     "urllib.error.URLError": lambda _: _E,
     "aiohttp.client_exceptions.ClientResponseError": lambda error: http_status(error.status),

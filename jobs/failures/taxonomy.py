@@ -12,6 +12,7 @@ An exception of a known library determines its kind itself, whatever it wraps. A
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 from jobclaim.jobs.errors import InvalidInput
@@ -81,8 +82,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _kind_of(error: BaseException, task: str) -> FailureKind | None:
     """Return the kind of the exception itself; ``None`` if it may only be a wrapper."""
-    for rules in (_registered.get(task, {}) if task else {}, _registered.get("", {})):
-        if (kind := _by_rules(error, rules)) is not None:
+    for scope in dict.fromkeys((task, "")):
+        if (kind := _by_rules(error, _registered.get(scope, {}))) is not None:
             return kind
     if (kind := _own_kind(error)) is not None:
         return kind
@@ -156,11 +157,9 @@ def _log_broken_rule(error: BaseException, broken: Exception, reason: str, **mor
 
 def _known(error: BaseException, base: type) -> FailureKind | None:
     name = _name(base)
-    rule = RULES.get(name)
-    try:
-        kind = rule(error) if rule else None
-    except Exception:  # noqa: BLE001 - an exception built by hand may lack attributes that its library always sets
-        kind = None
+    kind = None
+    with suppress(Exception):  # no rule; or an exception built by hand, without attributes that its library always sets
+        kind = RULES[name](error)
     if kind is None:
         kind = KINDS.get(name)
     if kind is None and base.__module__.partition(".")[0] in DRIVERS:

@@ -111,6 +111,9 @@ def test_the_cause_counts_and_what_was_merely_handled_does_not() -> None:
     handled.__context__ = refusal("ExpiredToken")
     assert aws_error_in(raised) is raised.__cause__
     assert aws_error_in(handled) is None
+    handled.__cause__ = KeyError()
+    handled.__cause__.__cause__ = handled
+    assert aws_error_in(handled) is None, "a circle ends"
     assert "sign in again" in explain(raised).message
     assert "this is a bug" in explain(handled).message
 
@@ -154,3 +157,16 @@ def test_a_misspelt_field_of_an_act_changes_nothing(failing: Board) -> None:
 
 def test_the_words_are_one_line() -> None:
     assert "\n" not in explain_aws(ClientError({"Error": {"Code": "X", "Message": "a\n  b"}}, "Query"))
+
+
+@pytest.mark.parametrize(
+    ("error", "begins"),
+    [
+        (refusal(""), "SQS refused Query with ?: because; AWS refused the request"),
+        (NoCredentialsError(), "SQS could not be asked: "),
+        (EndpointConnectionError(endpoint_url="http://x"), "SQS did not answer: "),
+    ],
+    ids=["no code", "no credentials", "no answer"],
+)
+def test_an_error_is_told_by_whether_aws_answered(error: Exception, begins: str) -> None:
+    assert explain_aws(error, "SQS").startswith(begins)

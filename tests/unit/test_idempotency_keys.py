@@ -54,6 +54,10 @@ def test_two_values_have_one_key_only_if_they_are_equal(one: Any, other: Any) ->
     assert (canonical(one) == canonical(other)) == _equal(one, other)
 
 
+def test_a_key_stays_the_same_in_every_release() -> None:
+    assert canonical({"b": "é", "a": [1.0, True]}) == '{"a":[1,true],"b":"é"}'
+
+
 @given(VALUES)
 def test_a_trip_through_json_changes_no_key(value: Any) -> None:
     assert canonical(json.loads(json.dumps(value))) == canonical(value)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections import OrderedDict, deque
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
 from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from kombu.utils import json as kombu_json
 
 from jobclaim.jobs import Failure, FailureKind, InvalidPayload, PayloadTooLarge
 from jobclaim.jobs.encoding import codec
+from jobclaim.jobs.encoding.tagged import tag
+from jobclaim.jobs.model import Attempt, Decision
 from tests.unit.jobs_strategies import ATTEMPTS, FAILURES, JSON
 
 
@@ -173,13 +177,46 @@ def test_a_history_survives_its_text(history: Any) -> None:
     assert codec.decode_history(codec.encode_history(history)) == history
 
 
-def test_empty_fields_of_a_failure_take_no_room() -> None:
-    assert codec.encode_failure(Failure(kind=FailureKind.TIMEOUT, message="late")) == (
-        '{"kind":"TIMEOUT","message":"late"}'
+def test_empty_fields_take_no_room_and_have_their_defaults_when_they_are_read() -> None:
+    late = Failure(kind=FailureKind.TIMEOUT, message="é")
+    text = '{"kind":"TIMEOUT","message":"é"}'
+
+    assert codec.encode_failure(late) == text
+    assert codec.encode_history((Attempt(attempt=1, outcome="fail", failure=late),)) == (
+        f'[{{"attempt":1,"outcome":"fail","failure":{text}}}]'
     )
+    assert codec.encode_decisions((Decision(verb="retry", by="é"),)) == '[{"verb":"retry","by":"é"}]'
+    assert codec.decode_history("[{}]") == (Attempt(attempt=0, outcome=""),)
+    assert codec.decode_decisions("[{}]") == (Decision(verb="", by=""),)
+
+
+class Money:
+    """What an object may say of itself to JSON encoders; kombu's asks it too."""
+
+    def __json__(self) -> Any:
+        return {"cents": Decimal(5)}
+
+
+def test_an_object_that_knows_its_json_and_a_lazily_translated_text_are_written_as_what_they_say() -> None:
+    from django.utils.functional import lazystr
+
+    assert codec.decode(codec.encode([Money(), lazystr("late")])) == [{"cents": Decimal(5)}, "late"]
+    with pytest.raises(InvalidPayload, match="of type type"):
+        codec.encode([Money])
+
+
+def test_without_django_there_is_no_lazy_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "django.utils.functional", raising=False)
+
+    assert codec.decode(codec.encode([datetime(2030, 1, 1, tzinfo=UTC), Money()])) != []
+    with pytest.raises(TypeError, match="Object of type object"):
+        tag(object())
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=300), st.integers(0, 200), st.booleans())
+@example("beginning, end", 3, True)
+@example("é", 1, False)
+@example("é" * 40, 80, False)
 def test_cut_text_fits_and_is_a_beginning_or_an_end_and_not_needlessly_short(
     text: str, limit: int, from_end: bool
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import fields
 from typing import Any
 
@@ -12,9 +13,19 @@ from hypothesis import strategies as st
 
 from jobclaim.jobs import Failure, FailureKind, Job, JobStatus
 from jobclaim.jobs.encoding import codec
-from jobclaim.jobs.encoding.item import DECODERS, attribute, from_item, place, to_attributes
+from jobclaim.jobs.encoding.item import (
+    DECODERS,
+    LATEST_MS,
+    attribute,
+    from_item,
+    is_absent,
+    number_in,
+    place,
+    to_attributes,
+)
+from jobclaim.jobs.errors import JobUnreadable
 from jobclaim.jobs.failures.description import bounded
-from jobclaim.jobs.model import HISTORY_LIMIT
+from jobclaim.jobs.model import HISTORY_LIMIT, DeadState
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.transitions import Move
 from jobclaim.settings import ITEM_BUDGET
@@ -101,6 +112,62 @@ def test_a_job_stands_in_the_index_where_its_state_says(
 
     assert found.get("state_at") == at
     assert str(found.get("state_key")).startswith(key) if key else found == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "at"),
+    [
+        ({}, 90_000),
+        ({"unsent": 1}, 35_000),
+        ({"start_by": 99_000}, 45_000),
+        ({"unsent": 1, "start_by": 99_000}, 35_000),
+        ({"unsent": 1, "available_at": 9}, 1),
+        ({"status": JobStatus.PROCESSING, "start_by": 99_000}, 45_000),
+    ],
+)
+def test_a_job_that_recovery_must_find_early_stands_before_its_time(fields: dict[str, Any], at: int) -> None:
+    job = Job(
+        **{"job_id": "j", "task": "t", "queue": "q", "status": JobStatus.PENDING, "available_at": 90_000, **fields}
+    )
+
+    assert place(job, shards=1, index_completed=False)["state_at"] == at
+
+
+@pytest.mark.parametrize("dead_state", DeadState)
+@pytest.mark.parametrize("status", [JobStatus.COMPLETED, JobStatus.CANCELLED])
+def test_what_followed_a_failure_does_not_move_a_job_that_ended_otherwise_since(
+    status: JobStatus, dead_state: DeadState
+) -> None:
+    job = Job(job_id="j", task="t", queue="q", status=status, finished_at=30, dead_state=dead_state)
+
+    assert place(job, shards=1, index_completed=True) == {"state_key": f"{status}#0", "state_at": 30}
+
+
+def test_a_payload_that_is_stored_elsewhere_is_its_mark_and_empty_lists_take_no_room() -> None:
+    job = Job(job_id="j", task="t", queue="q", status=JobStatus.PENDING, payload=[1], payload_mark={"x": 2}, result=3)
+    stored = to_attributes(job)
+
+    assert (stored["payload"], stored["result"]) == ('{"x":2}', "3")
+    assert is_absent("history", ())
+    assert not is_absent("payload", ())
+
+
+@pytest.mark.parametrize(("at", "readable"), [(-1, False), (0, True), (LATEST_MS, True), (LATEST_MS + 1, False)])
+def test_a_time_that_cannot_be_shown_makes_an_item_unreadable(at: int, readable: bool) -> None:
+    item = as_item(Job(job_id="j", task="t", queue="q", status=JobStatus.PENDING)) | {"start_by": {"N": str(at)}}
+
+    with nullcontext() if readable else pytest.raises(JobUnreadable, match="start_by"):
+        assert from_item(item).start_by == at
+    assert number_in({"start_by": {"N": "soon"}}, "start_by") == number_in({}, "start_by") == 0
+
+
+@pytest.mark.parametrize("missing", ["task", "queue", "status"])
+def test_an_item_without_what_every_job_has_is_named_by_what_it_lacks(missing: str) -> None:
+    item = as_item(Job(job_id="j", task="t", queue="q", status=JobStatus.PENDING))
+    del item[missing]
+
+    with pytest.raises(JobUnreadable, match=missing):
+        from_item(item)
 
 
 def test_these_tests_know_every_field_of_a_job() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -16,6 +17,7 @@ from moto import mock_aws
 
 from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import FailureKind, Job, JobRepo, JobStatus, OffloadLost, PayloadTooLarge, StoreUnavailable
+from jobclaim.jobs.encoding.marks import digest, is_in_table, is_of, table_mark, table_mark_of
 from jobclaim.jobs.encoding.schema import LARGE_MARK
 from jobclaim.jobs.storage.connect import client
 from jobclaim.settings import Settings
@@ -284,3 +286,17 @@ def test_s3_is_not_imported_before_it_is_needed() -> None:
     code = "import sys, jobs; from settings import Settings; jobs.JobRepo(object(), settings=Settings(bucket='b'));"
     code += "sys.exit('jobclaim.jobs.storage.offload' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_only_a_whole_mark_is_taken_for_one() -> None:
+    mark, other = table_mark(f"p#{digest('[1]')}", 1, 2), {LARGE_MARK: {"key": "s3", "bytes": 1}}
+    job = Job(job_id="j", task="t", queue="q", status=JobStatus.PENDING)
+
+    assert (
+        table_mark_of(replace(job, payload=mark)) == table_mark_of(replace(job, payload=[1], payload_mark=mark)) == mark
+    )
+    assert table_mark_of(replace(job, payload=mark, payload_mark=other)) is None
+    assert (is_of(mark, "[1]"), is_of(mark, "[2]"), is_of(other, "[1]")) == (True, False, False)
+    for odd in ({LARGE_MARK: 5}, {LARGE_MARK: None}, {LARGE_MARK: "in"}):
+        assert not is_in_table(odd)
+        assert not is_of(odd, "[1]")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobclaim.jobs import InvalidInput, RetryPolicy, RetryRule
+from jobclaim.jobs.failures.retry import LONGEST_DELAY_SECONDS
 from jobclaim.workers import EmailTask, ExternalAPITask, IdempotentTask, JobTask, MaintenanceTask, ReportTask
 
 POLICIES = st.builds(
@@ -57,7 +58,19 @@ def test_a_rule_decides_for_its_exceptions_and_their_subclasses() -> None:
 
 
 def test_the_reason_names_the_exception_and_the_attempt_but_no_argument() -> None:
-    assert RetryPolicy(max_attempts=5).decide(OSError("secret"), 2).reason == "OSError in attempt 2 of 5"
+    policy, endless = RetryPolicy(max_attempts=5, rules=(RetryRule((KeyError,)),)), RetryPolicy(max_attempts=None)
+
+    assert policy.decide(OSError("secret"), 2).reason == "OSError in attempt 2 of 5"
+    assert policy.decide(KeyError("secret"), 2).reason == "KeyError is never tried again"
+    assert policy.decide(OSError("secret"), 5).reason == "attempt 5 of 5 was the last one"
+    assert policy.decide(None, 2).reason == "the failure in attempt 2 of 5"
+    assert endless.decide(OSError("secret"), 2).reason == "OSError in attempt 2"
+
+
+def test_the_longest_delay_is_allowed() -> None:
+    policy = RetryPolicy(base=LONGEST_DELAY_SECONDS, ceiling=LONGEST_DELAY_SECONDS)
+
+    assert policy.backoff(1) == policy.backoff(10**6) == LONGEST_DELAY_SECONDS
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from jobclaim.jobs import FailureKind, InvalidInput, classify, register_kind
 from jobclaim.jobs.failures import taxonomy
 from jobclaim.jobs.failures.description import describe
+from jobclaim.jobs.failures.known_errors import http_status
 from tests.support.real_errors import CASES
 
 NOW = 1_750_000_000_000
@@ -72,7 +77,9 @@ def test_a_class_that_is_not_imported_is_registered_by_its_name() -> None:
 def test_a_function_may_look_at_the_exception_or_leave_it_to_others() -> None:
     register_kind(OSError, lambda error: FailureKind.EXTERNAL if "partner" in str(error) else None)
     assert classify(ConnectionResetError("partner")) is FailureKind.EXTERNAL
-    assert classify(ConnectionResetError("ours")) is FailureKind.TRANSIENT
+    with capture_logs() as lines:
+        assert classify(ConnectionResetError("ours")) is FailureKind.TRANSIENT
+    assert lines == [], "neither is at fault"
 
 
 def test_an_exception_may_tell_its_own_kind() -> None:
@@ -136,7 +143,12 @@ def test_the_place_is_the_users_own_code_not_the_library_that_it_called() -> Non
     def read() -> None:
         json.loads("{")
 
-    assert describe(caught(read), NOW).where.endswith("<locals>.read")
+    error = caught(read)
+    assert describe(error, NOW).where.endswith("<locals>.read")
+    within = error.__traceback__
+    while within and "json" not in within.tb_frame.f_code.co_filename:
+        within = within.tb_next
+    assert describe(error.with_traceback(within), NOW).where.startswith("json/decoder.py:")
 
 
 def raises(_: BaseException) -> FailureKind:
@@ -170,8 +182,66 @@ class Confused(ConnectionError):
         raise ValueError("no kind yet")
 
 
-def test_a_property_that_fails_is_passed_over() -> None:
-    assert classify(Confused()) is FailureKind.TRANSIENT
+class Unsure(ConnectionError):
+    def __init__(self, kind: Any) -> None:
+        self.failure_kind = kind
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(Confused(), "NoneType"), (Unsure("GONE"), "GONE"), (Unsure(["GONE"]), "list")]
+)
+def test_a_kind_of_its_own_that_fails_or_is_none_is_logged_and_passed_over(error: Exception, kind: str) -> None:
+    with capture_logs() as lines:
+        assert classify(error) is FailureKind.TRANSIENT
+    assert [(line["event"], line["kind"]) for line in lines] == [("failure.classifier_failed", kind)]
+
+
+def wrapped(*errors: BaseException) -> BaseException:
+    """Give the first error, raised from the second, and so on."""
+    for outer, cause in pairwise(errors):
+        outer.__cause__ = cause
+    return errors[0]
+
+
+@pytest.mark.parametrize(("wrappers", "kind"), [(19, FailureKind.TRANSIENT), (20, FailureKind.PERMANENT)])
+def test_the_first_twenty_of_a_chain_are_looked_at(wrappers: int, kind: FailureKind) -> None:
+    assert classify(wrapped(*(RuntimeError() for _ in range(wrappers)), ConnectionError())) is kind
+
+
+class DataError(Exception):
+    """Named as an error of databases is."""
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (FileNotFoundError(errno.ENOENT, "gone"), FailureKind.PERMANENT),  # decides itself
+        (DataError(), FailureKind.TRANSIENT),  # of no driver
+        (sqlite3.ProgrammingError(), FailureKind.CONFIGURATION),
+        (sqlite3.OperationalError("database is locked"), FailureKind.TRANSIENT),
+        (sqlite3.OperationalError("the device is busy"), FailureKind.TRANSIENT),
+        (sqlite3.OperationalError("disk I/O error"), FailureKind.TRANSIENT),
+        (sqlite3.OperationalError("no such table"), FailureKind.CONFIGURATION),
+        (OperationalError("q", {}, DataError("gone")), FailureKind.TRANSIENT),
+        (OperationalError("q", {}, sqlite3.OperationalError("no such table")), FailureKind.CONFIGURATION),
+    ],
+    ids=repr,
+)
+def test_what_is_known_of_an_error_counts_before_its_cause(error: Exception, kind: FailureKind) -> None:
+    assert classify(wrapped(error, ConnectionError())) is kind
+
+
+@pytest.mark.parametrize(
+    ("statuses", "kind"),
+    [
+        ((408, 425, 429), FailureKind.TRANSIENT),
+        ((401, 403, 407), FailureKind.CONFIGURATION),
+        ((500, 501, 599), FailureKind.EXTERNAL),
+        ((400, 402, 404, 409, 426, 430, 499), FailureKind.PERMANENT),
+    ],
+)
+def test_a_status_of_http_has_a_kind(statuses: tuple[int, ...], kind: FailureKind) -> None:
+    assert {http_status(status) for status in statuses} == {kind}
 
 
 def _raise(error: BaseException) -> None:
