@@ -257,7 +257,7 @@ claim.no_such_job | worker | warning | job_id task
     The job was never created in this table, or its retention has passed.
 claim.paused | worker jobs | error | job_id task
     The worker's heartbeats fail, so it does not claim jobs.
-    Recovery sends the job's message again.
+    Recovery sends the job's message again, or its worker when DynamoDB answers.
 job.resent | worker | warning | JOB dispatches
     A child process died before it claimed the job, so the message was sent again.
     No attempt was charged.

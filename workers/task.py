@@ -196,7 +196,7 @@ class JobTask(
             log.error("message.released", job_id=task_id, task=self.name)
             raise NotAdopted("heartbeats fail", requeue=True)
         log.error("claim.paused", job_id=task_id, task=self.name)
-        raise Ignore("heartbeats fail")
+        raise Unanswered("heartbeats fail")  # its message is deleted; the main process sends another
 
     def _claim(self, request: Any, where: Address) -> Job | None:
         # the main process knows this claim from the request, so it is not noted as one of the body

@@ -221,6 +221,16 @@ def test_a_claim_that_had_no_answer_is_told_and_its_job_is_given_back(
     assert [entry.reason for entry in after.history] == [NEVER_STARTED] * arrives
 
 
+def test_a_job_whose_claim_is_not_requested_while_heartbeats_fail_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = world.repo.create_job(adopted.name, {"args": [1], "kwargs": {}})
+    world.deliver(adopted, headers={"jobclaim": {"job_id": job.job_id, "attempt": 0}})
+    monkeypatch.setattr(worker.Worker, "may_claim", lambda _: False)
+    world.pool.run()
+    assert (world.channel.fates, world.owner.heard, bodies) == ([DELETED], ["started", "unanswered"], [])
+
+
 def test_a_claim_that_was_refused_is_no_news(world: World) -> None:
     job = world.repo.create_job(adopted.name, {"args": [1], "kwargs": {}})
     world.deliver(adopted, headers={"jobclaim": {"job_id": job.job_id, "attempt": 7}})

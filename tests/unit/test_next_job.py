@@ -14,6 +14,7 @@ from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
 from jobclaim.workers.pools import next_job
 from jobclaim.workers.pools.next_job import NEXT
+from jobclaim.workers.state import worker
 
 CHILD, PIPE = 11, 7
 
@@ -22,14 +23,15 @@ class RunningJob:
     """A job of the pool that a child has accepted."""
 
     def __init__(self, pool: Pool, number: int, pid: int = CHILD) -> None:
-        self._worker_pid, self._write_to = pid, SimpleNamespace(inqW_fd=PIPE)
-        self._pool, self._number = pool, number
+        answers = SimpleNamespace(_reader=SimpleNamespace(poll=lambda _: pool.is_unread))
+        self._worker_pid, self._write_to = pid, SimpleNamespace(dead=False, inqW_fd=PIPE, outq=answers)
+        self._pool, self._job = pool, number
 
     def ready(self) -> bool:
-        return self._number not in self._pool.cache
+        return self._job not in self._pool.cache
 
     def _set(self, part: int | None, answer: Any) -> None:
-        del self._pool.cache[self._number]
+        del self._pool.cache[self._job]
 
 
 class Pool:
@@ -37,19 +39,34 @@ class Pool:
 
     def __init__(self, *, most: int | None = None, memory: int | None = None, ended: int = 0, state: int = RUN) -> None:
         self.cache: dict[int, RunningJob] = {1: RunningJob(self, 1)}
+        self.is_unread, self.limited, self.later = False, list[str](), list[tuple[Any, ...]]()
         self.busy, self.places, self.started = {PIPE}, LaxBoundedSemaphore(1), list[str]()
         counters = {CHILD: SimpleNamespace(value=ended)}
         results = ResultHandler(
             None, None, self.cache, None, None, self.places, None, None, lambda *what: self.busy.discard(what[-1])
         )
         self.inner = SimpleNamespace(
-            _busy_workers=self.busy, _cache=self.cache, _max_memory_per_child=memory, _maxtasksperchild=most,
-            _on_ready_counters=counters, _putlock=self.places, _result_handler=results, _state=state,
+            _busy_workers=self.busy, _cache=self.cache, _join_exited_workers=self._join, _max_memory_per_child=memory,
+            _maxtasksperchild=most, _on_hard_timeout="hard", _on_ready_counters=counters,
+            _pool=[SimpleNamespace(pid=CHILD)], _putlock=self.places, _result_handler=results, _state=state,
+            on_hard_timeout=lambda _: self.limited.append("hard"),
+            on_soft_timeout=lambda _: self.limited.append("soft"),
             outbound_buffer=deque(),
         )  # fmt: skip
         self.places.acquire(lambda: None)
         self.handlers: dict[int, Callable[..., None]] = results.state_handlers
-        next_job.answer_early(SimpleNamespace(_pool=self.inner))
+        hub = SimpleNamespace(call_later=lambda *what: self.later.append(what))
+        next_job.answer_early(SimpleNamespace(_pool=self.inner), hub)
+
+    def _join(self, shutdown: bool) -> list[int]:
+        ended = [child for child in self.inner._pool if child.pid == CHILD]
+        self.inner._pool[:] = [SimpleNamespace(pid=CHILD + 1)]
+        return [0] * len(ended)
+
+    def lose_child(self) -> None:
+        """As billiard's `_maintain_pool`: it frees a place for each child that has ended."""
+        for _ in self.inner._join_exited_workers():
+            self.places.release()
 
     def wait(self, name: str) -> None:
         self.places.acquire(self.started.append, name)
@@ -150,9 +167,47 @@ def test_a_child_without_a_job_frees_nothing() -> None:
 
 def test_a_pool_without_pipes_is_left_alone() -> None:
     threads = SimpleNamespace(_pool=SimpleNamespace())
-    next_job.answer_early(threads)
-    next_job.answer_early(SimpleNamespace())
+    next_job.answer_early(threads, None)
+    next_job.answer_early(SimpleNamespace(), None)
     assert vars(threads._pool) == {}
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_the_end_of_a_child_frees_its_place_once(asks: bool) -> None:
+    pool = Pool()
+    pool.wait("second")
+    pool.wait("third")
+    if asks:
+        pool.ask()
+    pool.lose_child()
+    assert (pool.started, len(pool.places._waiting)) == (["second"], 1)
+
+
+def test_a_place_that_was_freed_for_the_next_job_is_not_freed_again_after_a_limit_has_ended_the_child() -> None:
+    pool = Pool()
+    pool.wait("second")
+    pool.wait("third")
+    pool.ask()
+    del pool.cache[1]
+    pool.end(1)
+    pool.lose_child()
+    assert (pool.started, len(pool.places._waiting)) == (["second"], 1)
+
+
+@pytest.mark.parametrize(
+    ("asks", "is_unread", "limited"),
+    [(False, False, ["soft", "hard"]), (False, True, ["soft", "hard"]), (True, False, ["hard"]), (True, True, [])],
+)
+def test_a_limit_does_not_hit_the_job_after_its_own(asks: bool, is_unread: bool, limited: list[str]) -> None:
+    pool = Pool()
+    pool.wait("second")
+    pool.is_unread = is_unread
+    if asks:
+        pool.ask()
+    pool.inner.on_soft_timeout(pool.cache[1])
+    pool.inner.on_hard_timeout(pool.cache[1])
+    assert pool.limited == limited
+    assert [what[1:] for what in pool.later] == [("hard", 1)] * (not limited)
 
 
 class Usual(Task):
@@ -188,3 +243,20 @@ def test_a_child_asks_where_nothing_but_its_answer_follows(
 
 def test_outside_a_child_nothing_is_asked() -> None:
     next_job.ask(Usual(), SimpleNamespace(is_eager=False))
+    next_job.leave_at_stop()
+
+
+def test_a_child_leaves_the_job_in_its_pipe_when_the_worker_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = iter([None, "first", None, "second"])
+    loop = SimpleNamespace(wait_for_job=lambda: next(jobs))
+    monkeypatch.setattr(next_job, "current_process", lambda: SimpleNamespace(_target=loop))
+    own = worker.begin()
+    try:
+        next_job.leave_at_stop()
+        assert [loop.wait_for_job() for _ in range(2)] == [None, "first"]
+        own.let_start(False)
+        assert loop.wait_for_job() is None
+        with pytest.raises(SystemExit):
+            loop.wait_for_job()
+    finally:
+        worker.end()

@@ -30,4 +30,4 @@ class Misaddressed(Unadoptable):
 
 
 class Unanswered(Ignore):
-    """The claim had no answer: the body has not begun, but DynamoDB may hold the claim."""
+    """The claim had no answer, or was not requested: the body has not begun, but DynamoDB may hold the claim."""

@@ -60,7 +60,7 @@ class Parent:
         settings = app.jobclaim.settings
         self._app = app
         read_answers_first(pool)
-        next_job.answer_early(pool)
+        next_job.answer_early(pool, hub)
         self._children = Children(pool)
         self._pool, self._hub = pool, hub
         self._recorder = Recorder()
