@@ -59,11 +59,11 @@ def run(deployment: Deployment, plan: Plan, seconds: float, scale: Scale, notify
     began = time.monotonic()
     zombies = probes.Zombies(partial(JobRepo.from_settings, deployment.direct.settings))
     context = _start(deployment, plan, scale)
-    context.submitters.start()
-    context.scheduler.run(plan.schedule, seconds, _progress(notify, context, seconds), Event())
-    faults_ended_at = time.monotonic()
-    notify("faults are over, draining")
-    accepted = context.submitters.join(SUBMIT_TIMEOUT_SECONDS)
+    with context.submitters:
+        context.scheduler.run(plan.schedule, seconds, _progress(notify, context, seconds), Event())
+        faults_ended_at = time.monotonic()
+        notify("faults are over, draining")
+        accepted = context.submitters.join(SUBMIT_TIMEOUT_SECONDS)
     unfinished = [] if accepted else [*context.submitters.errors, "submitters did not come to their end"]
     probe_results = [*_run_probes(deployment, context, scale, notify), *zombies.complete(scale.drain)]
     jobs = drain(deployment.direct, context.submitters.accepted, scale.drain, context.fleet.replace_ended)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from celery.canvas import chain, chord
 
@@ -25,7 +25,7 @@ TIMED: Final = ("timed", "expiring", "later")
 
 
 class Submitters:
-    """Make all calls of a plan.
+    """Make all calls of a plan, inside the block: if the run fails there, no more are made.
 
     Attributes
     ----------
@@ -50,15 +50,19 @@ class Submitters:
         self.refused = 0
         self.errors: list[str] = []
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         """Begin; the times of the calls count from now."""
         self._began = time.monotonic()
         for thread in self._threads:
             thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Make no more calls."""
+        self._stopped.set()
 
     def join(self, timeout: float) -> bool:
-        """Wait until all calls are accepted; ``False`` if no call was accepted for so many seconds; then no more are
-        made.
+        """Wait until all calls are accepted; ``False`` if no call was accepted for so many seconds.
 
         Only a standstill is a failure: a slow machine may accept calls late.
         """
@@ -69,7 +73,6 @@ class Submitters:
             if time.monotonic() >= deadline:
                 break
             alive[0].join(POLL_SECONDS)
-        self._stopped.set()
         return not alive and not self.errors
 
     def _run(self) -> None:
