@@ -12,7 +12,7 @@ from jobclaim.jobs.storage.pending import write_all
 from jobclaim.workers import config, plain, time_limits
 from jobclaim.workers.attempt import body
 from jobclaim.workers.handle import installed_on
-from jobclaim.workers.pools import choice, next_job
+from jobclaim.workers.pools import choice
 from jobclaim.workers.process import startup
 from jobclaim.workers.schedule import alive as beat_alive
 from jobclaim.workers.state import worker
@@ -64,7 +64,6 @@ def _after_fork(**_: Any) -> None:
     if handle := installed_on(app := current_app._get_current_object()):
         sentry.adopt()
         plain.contain(app)
-        next_job.leave_at_stop()
         handle.repo.table.client()  # making it at the first claim would use up the task's time limit
 
 

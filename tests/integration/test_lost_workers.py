@@ -29,7 +29,6 @@ CHILD_SECONDS = 2.0
 WORKER_SECONDS = 75.0
 TASKS = ("tests.support.tasks", "tests.support.stopping")
 DYING = ("tests.support.dying_tasks",)
-EARLY = ("tests.support.early_tasks",)
 
 
 @pytest.fixture
@@ -63,64 +62,6 @@ def test_a_child_that_ends_while_the_pool_clears_up_behind_another_has_its_body_
         ended = stack.wait_for([job.job_id for job in jobs], JobStatus.FAILED, 90)
         assert {kind_of(job) for job in ended.values()} == {FailureKind.ORPHANED}
         assert stack.bodies() == {(job.job_id, 1): 1 for job in jobs}
-
-
-@pytest.fixture
-def early(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> Iterator[Stack]:
-    """A worker's pool that gives a child its next job early: `tests.support.early_tasks`."""
-    with deployed(dynamodb_local, elasticmq, tmp_path, task_modules=EARLY, run_dir=str(tmp_path)) as made:
-        yield made
-
-
-def one_after_the_other(stack: Stack, *tasks: str) -> list[str]:
-    """Submit jobs, each when the bodies of those before have begun; return their ids."""
-    submit, ids = stack.submitter(), list[str]()
-    for task in tasks:
-        stack.wait_for_bodies(ids, 90)
-        ids.append(submit(task))
-    return ids
-
-
-def test_a_job_that_was_given_to_a_child_early_runs_once_when_the_child_is_killed_before_it_reads_it(
-    early: Stack,
-) -> None:
-    early.worker("worker", "-c", "1", "-Q", "default")
-    dead, follower = one_after_the_other(early, "early.dies", "early.follows")
-    assert kind_of(early.wait_for([dead], JobStatus.FAILED, 90)[dead]) == FailureKind.ORPHANED
-    assert early.wait_for([follower], JobStatus.COMPLETED, 90)[follower].dispatches == 1
-    assert early.bodies() == {(dead, 1): 1, (follower, 1): 1}
-
-
-def test_a_job_that_was_given_to_a_child_early_runs_once_when_it_ends_the_child_with_both_answers_unread(
-    early: Stack,
-) -> None:
-    early.worker("worker", "-c", "2", "-Q", "default")
-    submit = early.submitter()
-    both = [submit("early.meets"), submit("early.meets")]
-    early.wait_for_bodies(both, 90)
-    last = submit("early.exits")
-    assert kind_of(early.wait_for([last], JobStatus.FAILED, 90)[last]) == FailureKind.ORPHANED
-    ended = {JobStatus.COMPLETED, JobStatus.FAILED}
-    wait_until(lambda: {early.repo.get_job(one).status for one in both} == ended, 90, "one of both has completed")
-    assert early.bodies() == {(job_id, 1): 1 for job_id in (*both, last)}
-
-
-@pytest.mark.parametrize("limited", ["early.limited", "early.limited_softly"])
-def test_the_limit_of_a_job_does_not_hit_the_next_one(limited: str, early: Stack) -> None:
-    early.worker("worker", "-c", "1", "-Q", "default")
-    ids = one_after_the_other(early, limited, "early.outlives")
-    early.wait_for(ids, JobStatus.COMPLETED, 60)
-    assert early.bodies() == {(job_id, 1): 1 for job_id in ids}
-
-
-def test_a_job_in_a_childs_pipe_starts_elsewhere_when_its_worker_stops(early: Stack) -> None:
-    worker = early.worker("worker", "-c", "1", "-Q", "default")
-    last, follower = one_after_the_other(early, "early.stops", "early.follows")
-    assert worker.wait_for_exit(60) == 0
-    assert early.wait_for([last], JobStatus.COMPLETED, 10)
-    assert early.bodies() == {(last, 1): 1}
-    early.worker("other", "-c", "1", "-Q", "default")
-    assert early.wait_for([follower], JobStatus.COMPLETED, 60)[follower].dispatches == 1
 
 
 def test_a_killed_childs_job_fails_within_two_seconds(stack: Stack, submit: Callable[..., str]) -> None:

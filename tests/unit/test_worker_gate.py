@@ -31,17 +31,15 @@ def test_a_child_sees_what_its_parent_notes_after_the_fork(own_worker: Worker) -
     pid = os.fork()
     if pid == 0:
         try:
-            before = own_worker.is_cancelled(token) or own_worker.may_claim() or not own_worker.may_start()
+            before = own_worker.is_cancelled(token) or own_worker.may_claim()
             os.write(ready[1], b"x")
             os.read(go[0], 1)
-            told = own_worker.is_cancelled(token) and own_worker.may_claim() and not own_worker.may_start()
-            os._exit(0 if not before and told else 1)
+            os._exit(0 if not before and own_worker.is_cancelled(token) and own_worker.may_claim() else 1)
         finally:
             os._exit(2)
     os.read(ready[0], 1)
     own_worker.mark_cancelled(token)
     own_worker.let_claim(worker.now() + 60)
-    own_worker.let_start(False)
     os.write(go[1], b"x")
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
@@ -85,13 +83,6 @@ def test_the_gate_is_closed_until_the_first_heartbeat_and_closes_by_itself(own_w
     assert not own_worker.may_claim()
 
 
-def test_children_start_jobs_again_when_they_may(own_worker: Worker) -> None:
-    own_worker.let_start(False)
-    assert not own_worker.may_start()
-    own_worker.let_start(True)
-    assert own_worker.may_start()
-
-
 def test_a_worker_that_has_ended_leaves_the_process_as_it_was_before(own_worker: Worker) -> None:
     token = new_token()
     assert own_worker.mark_cancelled(token)
@@ -99,9 +90,7 @@ def test_a_worker_that_has_ended_leaves_the_process_as_it_was_before(own_worker:
     worker.end()
     outside = worker.current()
     outside.let_claim(0)
-    outside.let_start(False)
     assert outside.may_claim()
-    assert outside.may_start()
     assert not outside.mark_cancelled(token)
     assert not outside.is_cancelled(token)
     assert outside.owner is None

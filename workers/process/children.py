@@ -88,10 +88,9 @@ def _has_ended(pid: int) -> bool:
 def read_answers_first(pool: Any) -> None:
     """Make a prefork pool read what an ended child has answered before it gives the child's job to another one.
 
-    The pool looks at its children, and then at the jobs of those that have ended. A child that ends between the two may
-    have answered for one job and accepted the next (`jobclaim.workers.pools.next_job`), and neither is read yet: the
-    pool takes the next job for one that did not begin, and a second body would run. (Celery 5.7:
-    `AsynPool.on_job_process_down` and `on_partial_read`, which drops the child's pipes.)
+    The pool looks at its children, and then at the jobs of those that have ended. A child that ends between the two has
+    accepted its job, but its answer is not read yet: the pool takes the job for one that did not begin, and a second
+    body would run. (Celery 5.7: `AsynPool.on_job_process_down` and `on_partial_read`.)
     """
     inner: Any = getattr(pool, "_pool", None)
     usual = getattr(inner, "on_job_process_down", None)
@@ -100,10 +99,10 @@ def read_answers_first(pool: Any) -> None:
 
     def on_job_process_down(job: Any, pid_gone: int) -> None:
         child = job._write_to or job._scheduled_for
-        if child in inner._pool and not child.dead and not child._is_alive():
+        if not job._accepted and child is not None and not child.dead:
             inner.process_flush_queues(child)
             if job._accepted:
-                return  # the pool's next look finds the child, and the job as lost with it, unless it has ended
+                return  # the pool's next look finds the child, and the job as lost with it
         usual(job, pid_gone)
 
     inner.on_job_process_down = on_job_process_down

@@ -61,14 +61,12 @@ class Intake(bootsteps.StartStopStep):
             consumer.app, partial(sqs_client, consumer.app.jobclaim.settings), channel.deletes.put
         )
         channel.on_poison = self._desk.put
-        worker.current().let_start(True)
         consumer.timer.call_repeatedly(MAX_WAIT_SECONDS / 2, self._look_for_waiting, (consumer, channel))
 
     def stop(self, consumer: Any) -> None:
         """Stop receiving, and release messages that are not started; the pool still works on the rest."""
         if isinstance(consumer.pool, TaskPool):
             consumer.pool.withdraw()
-        worker.current().let_start(False)
         if consumer.task_consumer:
             _run_pending_acks(consumer.hub)
             given_back = consumer.task_consumer.channel.retire()

@@ -25,7 +25,6 @@ from jobclaim.jobs import JobError
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.storage.pauses import KnownPauses
 from jobclaim.workers.messages.message import TOKEN
-from jobclaim.workers.pools import next_job
 from jobclaim.workers.process import active, unreported
 from jobclaim.workers.process.cancels import SETTLE_SECONDS, Cancels
 from jobclaim.workers.process.children import Children, read_answers_first
@@ -60,7 +59,6 @@ class Parent:
         settings = app.jobclaim.settings
         self._app = app
         read_answers_first(pool)
-        next_job.answer_early(pool, hub)
         self._children = Children(pool)
         self._pool, self._hub = pool, hub
         self._recorder = Recorder()

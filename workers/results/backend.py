@@ -34,7 +34,6 @@ from jobclaim.workers.attempt.original import original
 from jobclaim.workers.attempt.outcome import record_cancelled, record_failure, record_success
 from jobclaim.workers.messages import links
 from jobclaim.workers.messages.message import TOKEN, address
-from jobclaim.workers.pools import next_job
 from jobclaim.workers.results import chords, header, notifying
 from jobclaim.workers.results import states as own_states
 from jobclaim.workers.results.meta import error_of
@@ -63,15 +62,13 @@ class JobBackend(StoredResults):
         else:
             try:
                 # with effects it has been completed already
-                job = getattr(request, "completed", None) or self._complete(request, job_id, token, result)
+                job = getattr(request, "completed", None) or record_success(
+                    self.app.jobclaim.repo, job_id, token, result, getattr(request, "result_ttl", None)
+                )
             except InvalidPayload as error:
                 raise EncodeError(f"the task's return value cannot be stored: {error}") from error
             if job and request.chord:
                 self._count_completed(request, state, result)
-
-    def _complete(self, request: Any, job_id: str, token: str, result: Any) -> Job | None:
-        next_job.ask(self.app.tasks[request.task], request)
-        return record_success(self.app.jobclaim.repo, job_id, token, result, getattr(request, "result_ttl", None))
 
     def _count_completed(self, request: Any, state: str, result: Any) -> None:
         """Count a chord's member whose success is stored. An error is logged, because Celery would fail the member for

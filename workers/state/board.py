@@ -3,8 +3,8 @@
 ::
 
     0        8       16                    32                                    4096
-    | open   | starts | token of a cancelled | token ... |                           |
-    | until  | none   | attempt, 16 bytes    |           |                           |
+    | open   | unused | token of a cancelled | token ... |                           |
+    | until  |        | attempt, 16 bytes    |           |                           |
 
 It is created before the pool forks, so every child has it, later replacements too. Where children are not forked, or
 outside of a worker, there is no board: then nothing is cancelled and the gate is open.
@@ -25,7 +25,6 @@ SLOT: Final = 16
 EMPTY: Final = b"\0" * SLOT
 
 _OPEN_UNTIL: Final = struct.Struct("=d")
-_STARTS_NONE: Final = 8
 
 
 class Board:
@@ -43,15 +42,6 @@ class Board:
     @open_until.setter
     def open_until(self, at: float) -> None:
         _OPEN_UNTIL.pack_into(self._memory, 0, at)
-
-    @property
-    def starts_none(self) -> bool:
-        """Whether children start no further job."""
-        return bool(self._memory[_STARTS_NONE])
-
-    @starts_none.setter
-    def starts_none(self, whether: bool) -> None:
-        self._memory[_STARTS_NONE] = whether
 
     def mark(self, token: str) -> bool:
         """Mark an attempt as to be cancelled; ``False`` if the token is invalid or there is no space."""

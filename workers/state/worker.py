@@ -90,16 +90,6 @@ class Worker:
         """Return whether a claim may be made now; always true outside of a worker."""
         return self._board is None or now() < self._board.open_until
 
-    # --- the stop
-    def let_start(self, whether: bool) -> None:
-        """Allow children to start jobs, or allow none: then what waits in their pipes has been released."""
-        if self._board is not None:
-            self._board.starts_none = not whether
-
-    def may_start(self) -> bool:
-        """Return whether a child may start a job; always true outside of a worker."""
-        return self._board is None or not self._board.starts_none
-
     # --- pauses
     def tell_pauses(self, known: Pauses) -> None:
         """Share what the main process has read."""

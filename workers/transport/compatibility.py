@@ -85,9 +85,6 @@ CALLED: Final = {
     "celery.app.trace:trace_ok_t": "retval, info, runtime, retstr",
     "celery.beat:Scheduler.apply_async": "self, entry, producer=None, advance=True, **kwargs",
     "billiard.pool:soft_timeout_sighandler": "signum, frame",
-    "billiard.pool:ResultHandler._make_methods": "self",
-    "billiard.pool:Pool._join_exited_workers": "self, shutdown=False",
-    "celery.concurrency.asynpool:AsynPool._on_hard_timeout": "self, job",
 }
 """Functions that are called or overridden, with their parameters; a trailing ``=`` allows any default, ``...`` allows
 any further parameters.
@@ -112,20 +109,8 @@ READ: Final = {
     "vine:promise": ("fun",),
     "celery.worker.consumer:Consumer": ("controller", "pool", "hub", "timer", "app"),
     "celery.worker.request:Request": ("_request_dict", "_context", "acknowledged", "message"),
-    "billiard.pool:ApplyResult": ("_job", "_worker_pid", "_write_to"),
-    "billiard.pool:Pool": (
-        "_cache",
-        "_max_memory_per_child",
-        "_maxtasksperchild",
-        "_on_ready_counters",
-        "_pool",
-        "_putlock",
-        "_result_handler",
-        "_state",
-    ),
-    "celery.concurrency.asynpool:AsynPool": ("_busy_workers", "on_hard_timeout", "on_soft_timeout", "outbound_buffer"),
     "billiard.common": ("_should_have_exited",),
-    "billiard.process:BaseProcess": ("_parent_pid", "_target"),
+    "billiard.process:BaseProcess": ("_parent_pid",),
     "celery.worker.state": ("active_requests", "reserved_requests"),
 }
 """Attributes that are read or set, by the class that has them or whose constructor sets them, or by their module."""
