@@ -26,7 +26,7 @@ def announce_failure(repo: Store, job: Job) -> None:
 
 def announce_end(repo: Store, job: Job) -> None:
     """Log how an attempt ended, then announce a failure as `announce_failure` does."""
-    duration = round((job.finished_at - job.claimed_at) / 1000, 3)
+    duration = (job.finished_at - job.claimed_at) / 1000
     if job.status is JobStatus.CANCELLED:
         log.warning("job.cancelled", duration_seconds=duration, **job.log_context())
     elif job.failure is not None:

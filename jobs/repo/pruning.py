@@ -13,7 +13,7 @@ from typing import Any
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.repo import JobRepo
-from jobclaim.jobs.storage.resilience import condition_failed, persistently
+from jobclaim.jobs.storage.resilience import persistently
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +98,7 @@ def _delete(repo: JobRepo, key: str, expires_at: int) -> bool:
     }
     try:
         _ask(repo, lambda: repo.table.client().delete_item(**request))
-    except ClientError as error:
-        if not condition_failed(error):
-            raise
+    except ClientError:  # its condition: `persistently` raises any other error as `StoreUnavailable`
         return False
     return True
 

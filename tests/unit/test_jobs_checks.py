@@ -40,6 +40,7 @@ def test_text_passes_unchanged_unless_it_is_blank(value: str) -> None:
         (5, "must be text, not int"),
         (b"id", "must be text, not bytes"),
         ("", "is empty"),
+        ("  ", "is empty"),
         (" \u2003", "is empty"),
         ("x" * 256, "has 256 characters, at most 255 are allowed"),
         ("a\ud800", "lone surrogate"),
@@ -57,6 +58,55 @@ def test_a_member_of_an_enum_is_taken_by_its_plain_value() -> None:
     assert type(checks.text(Colour.RED, "task")) is str
     assert checks.text(Colour.RED, "task") == "red"
     assert type(checks.count(Size.SMALL, "limit")) is int
+
+
+@pytest.mark.parametrize("value", ["x" * 255, "é" * 255, "x" * 254 + "\u2028"])
+def test_the_longest_text_passes(value: str) -> None:
+    assert checks.text(value, "job_id") == value
+
+
+@pytest.mark.parametrize(
+    ("given", "tags"),
+    [
+        (None, ()),
+        ([], ()),
+        (iter(["b", "a", "b"]), ("b", "a")),
+        (["customer:42", "x" * 64, "A_./=@+-"], ("customer:42", "x" * 64, "A_./=@+-")),
+        ([*map(str, range(10)), "0"], tuple(map(str, range(10)))),
+    ],
+)
+def test_tags_are_words_each_once(given: Any, tags: tuple[str, ...]) -> None:
+    assert checks.tags(given) == tags
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ("abc", "must be a list of strings"),
+        (b"abc", "must be a list of strings"),
+        (5, "must be a list of strings"),
+        ([5], "tag 5 must be text"),
+        ([""], "tag '' must be text"),
+        (["a b"], "tag 'a b' must be text"),
+        (["é"], "tag 'é' must be text"),
+        (["x" * 65], f"tag '{'x' * 65}' must be text"),
+        (["x" * 100], f"tag '{'x' * 79} must be text"),
+        (map(str, range(11)), "11 tags were given, at most 10"),
+    ],
+)
+def test_what_is_no_tag_is_refused(given: Any, complaint: str) -> None:
+    with pytest.raises(InvalidInput, match=complaint):
+        checks.tags(given)
+
+
+def test_the_least_and_the_most_of_a_range_are_in_it() -> None:
+    assert [checks.count(value, "n") for value in (1, checks.MAX_COUNT)] == [1, checks.MAX_COUNT]
+    assert [checks.count(value, "n", least=0, most=2) for value in (0, 2)] == [0, 2]
+    for beyond in (checks.MAX_COUNT + 1, 0):
+        with pytest.raises(InvalidInput, match="from 1 to 1,000,000"):
+            checks.count(beyond, "n")
+    latest = NOW + checks.MAX_AHEAD_MS
+    assert [checks.moment(value, "available_at", NOW) for value in (0, latest)] == [0, latest]
 
 
 @pytest.mark.parametrize("nothing", [None, ""])

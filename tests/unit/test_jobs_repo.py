@@ -1,0 +1,458 @@
+"""The smaller parts of the repo: what a job has room for, remembered bodies, lists by queue and time, and pruning."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
+from structlog.testing import capture_logs
+
+from jobclaim.jobs import (
+    AlreadySubmitted,
+    Failure,
+    FailureKind,
+    IdempotencyMismatch,
+    InvalidEffect,
+    InvalidInput,
+    InvalidPayload,
+    Job,
+    JobCancelled,
+    JobRepo,
+    JobStatus,
+    PayloadTooLarge,
+    StoreUnavailable,
+)
+from jobclaim.jobs.encoding.kept import encode_progress, encode_steps
+from jobclaim.jobs.encoding.schema import LARGE_MARK
+from jobclaim.jobs.kept import Progress, Step
+from jobclaim.jobs.protocol.lifecycle import SUBMIT_ROUNDS
+from jobclaim.jobs.repo import room
+from jobclaim.jobs.repo.announcing import announce_end
+from jobclaim.jobs.repo.delivery import Delivery
+from jobclaim.jobs.repo.pruning import Pruned, prune
+from jobclaim.jobs.repo.runs import Runs
+from jobclaim.jobs.repo.stepping import completed_now
+from jobclaim.jobs.repo.transaction import PATIENCE_MS, afterwards
+from jobclaim.jobs.storage.written import Written
+from jobclaim.settings import ITEM_BUDGET, Settings
+from tests.simulation.client import model_repo
+from tests.support.clock import ManualClock
+from tests.support.one_job import claimed, one_job
+
+NOTHING = len("[][]null")  # steps, waits and checkpoint of a job that keeps none
+STEP = Step(name="s", function="f", arguments="a", result="r")
+FAILURE = Failure(kind=FailureKind.PERMANENT, message="no")
+HUGE = Step(name="s", function="f", arguments="a", result="r" * ITEM_BUDGET)
+
+
+def job(**values: Any) -> Job:
+    return Job(**{"job_id": "j", "task": "t", "queue": "q", "status": JobStatus.PROCESSING, **values})
+
+
+def settings(**values: Any) -> Settings:
+    return Settings(_env_file=None, **values)
+
+
+# --- room
+@pytest.mark.parametrize(
+    ("keeps", "takes"),
+    [
+        ({}, 0),
+        ({"checkpoint": "ä"}, len('"ä"'.encode()) - len("null")),
+        ({"steps": (STEP,)}, len(encode_steps([STEP])) - len("[]")),
+        ({"progress": Progress(done=1)}, len(encode_progress(Progress(done=1)))),
+    ],
+)
+def test_what_a_job_keeps_leaves_that_much_less_room(keeps: dict[str, Any], takes: int) -> None:
+    assert room.room(job(**keeps), settings(max_steps_bytes=5_000)) == 5_000 - NOTHING - takes
+
+
+@pytest.mark.parametrize(
+    ("payload", "mark", "limit"),
+    [
+        ("", None, 100_000),
+        ("x" * (ITEM_BUDGET - 100_000), None, 100_000 - 50_000 - 2),
+        ("x" * ITEM_BUDGET, {"x": 1}, 100_000),  # which is elsewhere
+        ("x" * ITEM_BUDGET, None, 0),
+    ],
+)
+def test_payload_and_result_have_their_room_first(payload: str, mark: Any, limit: int) -> None:
+    asked = settings(max_steps_bytes=100_000, max_result_bytes=50_000)
+
+    assert room.limit_of(job(payload=payload, payload_mark=mark), asked) == limit
+
+
+def test_a_value_that_does_not_fit_is_refused_unless_it_may_go_elsewhere_and_its_mark_fits() -> None:
+    tight, wide = (settings(max_steps_bytes=NOTHING + room.AROUND + more) for more in (0, 3))
+
+    assert room.check(job(), 5, "x", wide) == room.check(job(), 123, "x", wide) == 3
+    assert room.check(job(), 1234, "x", wide, elsewhere=True) == 3
+    assert room.check(job(), 5, "x", tight, elsewhere=True) == 0
+    for value, asked, elsewhere in ((1234, wide, False), (5, settings(max_steps_bytes=1_000), True)):
+        with pytest.raises(PayloadTooLarge, match="for its steps, waits and checkpoint together"):
+            room.check(job(), value, "x", asked, elsewhere=elsewhere)
+
+
+def test_another_payload_has_what_the_steps_leave() -> None:
+    asked = settings()
+
+    assert room.for_payload(job(), asked) == asked.inline_payload_bytes
+    assert room.for_payload(job(steps=(HUGE,)), asked) == 0
+
+
+def test_one_more_than_the_most_is_refused() -> None:
+    room.check_number(1, 2, "steps", "wait")
+    with pytest.raises(InvalidInput, match="has 2 steps, and at most 2 are allowed; wait"):
+        room.check_number(2, 2, "steps", "wait")
+
+
+# --- runs
+def test_bodies_are_remembered_by_their_claim_up_to_a_number_the_oldest_forgotten_first() -> None:
+    runs: Runs[str] = Runs(capacity=2)
+    for token in "ab":
+        assert runs.keep(token, f"body of {token}") == f"body of {token}"
+    assert runs.keep("a", "another") == "body of a"
+    assert (runs.get("a"), runs.get("b")) == ("body of a", "body of b")
+
+    runs.keep("c", "body of c")
+    runs.forget("b")
+    assert [runs.get(token) for token in "abc"] == [None, None, "body of c"]
+
+
+# --- lists
+def test_failed_jobs_are_listed_by_queue_time_and_condition_also_where_completed_ones_are_not(
+    clock: ManualClock,
+) -> None:
+    repo = model_repo(settings(index_completed=False), clock)
+    since = 0
+    for number, queue in enumerate(("default", "recovery", "default")):
+        clock.advance(1)
+        since = clock() if number == 1 else since
+        repo.create_job("t", job_id=str(number), queue=queue)
+        assert repo.claim_job(str(number))
+        repo.update_status(str(number), "FAILED", error="no")
+
+    def listed(**asked: Any) -> list[str]:
+        return [each.job_id for each in repo.list_jobs("FAILED", **asked).jobs]
+
+    assert listed() == ["2", "1", "0"]
+    assert listed(queue="default") == ["2", "0"]
+    assert listed(since=since) == ["2", "1"]
+    assert listed(where=lambda each: each.job_id != "2", queue="default") == ["0"]
+    assert listed(where=lambda each: each.job_id != "2", limit=1) == ["1"]
+    with pytest.raises(InvalidInput, match="completed jobs are not listed"):
+        repo.list_jobs("COMPLETED")
+
+
+# --- pruning
+class Expired:
+    """A client of a table with items that are past their retention, two on a page; one has changed meanwhile."""
+
+    def __init__(self, *names: str, errors: tuple[Exception, ...] = ()) -> None:
+        self.pages = [names[at : at + 2] for at in range(0, len(names), 2)]
+        self.errors = list(errors)
+        self.times: set[str] = set()
+        self.deleted: list[str] = []
+
+    def scan(self, **request: Any) -> dict[str, Any]:
+        self.times.add(request["ExpressionAttributeValues"][":now"]["N"])
+        at = request.get("ExclusiveStartKey", 0)
+        more = {"LastEvaluatedKey": at + 1} if at + 1 < len(self.pages) else {}
+        items = [{"job_id": {"S": name}, "expires_at": {"N": "5"}} for name in self.pages[at]]
+        return {"Items": items, **more}
+
+    def delete_item(self, **request: Any) -> None:
+        if self.errors:
+            raise self.errors.pop()
+        name = request["Key"]["job_id"]["S"]
+        if name == "changed":
+            raise refused("ConditionalCheckFailedException")
+        self.deleted.append(name)
+
+
+def refused(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "because"}}, "DeleteItem")
+
+
+def pruning(client: Expired, clock: ManualClock) -> tuple[JobRepo, list[float]]:
+    slept: list[float] = []
+    table = SimpleNamespace(name="jobs", client=lambda: client, sleep=slept.append)
+    return cast("JobRepo", SimpleNamespace(table=table, clock=clock)), slept
+
+
+def test_everything_past_its_retention_is_deleted_at_a_bounded_pace(clock: ManualClock) -> None:
+    client, told = Expired("a", "changed", "b"), list[int]()
+    repo, slept = pruning(client, clock)
+
+    assert prune(repo, per_second=4, on_progress=told.append) == Pruned(seen=3, deleted=2, complete=True)
+    assert (client.deleted, client.times) == (["a", "b"], {str(clock() // 1000)})
+    assert (slept, told) == ([0.25] * 3, [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "deleted"),
+    [
+        ({"limit": 2}, Pruned(seen=2, deleted=2, complete=False), ["a", "b"]),
+        ({"limit": 3}, Pruned(seen=3, deleted=3, complete=True), ["a", "b", "c"]),
+        ({"dry_run": True}, Pruned(seen=3, deleted=0, complete=True), []),
+    ],
+)
+def test_a_prune_may_be_limited_or_only_look(
+    clock: ManualClock, asked: dict[str, Any], found: Pruned, deleted: list[str]
+) -> None:
+    client = Expired("a", "b", "c")
+
+    assert prune(pruning(client, clock)[0], **asked) == found
+    assert client.deleted == deleted
+
+
+def test_a_delete_is_made_again_after_a_transient_error_and_another_one_ends_the_run(clock: ManualClock) -> None:
+    client = Expired("a", errors=(ReadTimeoutError(endpoint_url="http://x"),))
+    repo, slept = pruning(client, clock)
+    assert prune(repo).deleted == 1
+    assert len(slept) == 2, "once for the error and once for the pace"
+
+    with pytest.raises(StoreUnavailable, match="AccessDenied"):
+        prune(pruning(Expired("a", errors=(refused("AccessDenied"),)), clock)[0])
+
+
+# --- what is made known of an end
+class Counts:
+    """Notes what is added to the fleet's counts."""
+
+    def __init__(self) -> None:
+        self.added: list[tuple[Any, ...]] = []
+
+    def add(self, *what: Any) -> None:
+        self.added.append(what)
+
+
+@pytest.mark.parametrize(
+    ("ended", "event", "counted"),
+    [
+        (job(status=JobStatus.COMPLETED), "job.completed", []),
+        (job(status=JobStatus.COMPLETED, dead_retries=2), "job.completed", [({"healed": 1},)]),
+        (job(status=JobStatus.CANCELLED, dead_retries=2), "job.cancelled", []),
+        (job(status=JobStatus.FAILED, failure=FAILURE), "job.failed", []),
+        (job(status=JobStatus.FAILED, failure=FAILURE, dead_retries=2), "job.failed", [({"failed_again": 1}, {})]),
+        (
+            job(status=JobStatus.FAILED, failure=FAILURE, task="critical", dead_retries=2),
+            "job.failed",
+            [({"failed_again": 1, "critical": 1}, {"last_task": "critical", "last_job": "j"})],
+        ),
+    ],
+    ids=["completed", "healed", "cancelled", "failed", "failed again", "critical"],
+)
+def test_an_end_is_logged_with_its_duration_and_counted_where_it_ends_a_retry_or_is_critical(
+    ended: Job, event: str, counted: list[Any]
+) -> None:
+    counts = Counts()
+    repo = cast("JobRepo", SimpleNamespace(settings=settings(tasks={"critical": {"critical": True}}), counts=counts))
+
+    with capture_logs() as lines:
+        announce_end(repo, replace(ended, claimed_at=1_000, finished_at=2_234))
+    assert [(line["event"], line["duration_seconds"]) for line in lines] == [(event, 1.234)]
+    assert counts.added == counted
+
+
+# --- deliveries and blocks
+def test_outside_a_worker_nothing_is_known_of_messages_and_nothing_is_cancelled(clock: ManualClock) -> None:
+    nowhere, repo = Delivery(), one_job(clock)
+
+    assert (nowhere.may_claim(), nowhere.pauses(), nowhere.attempt_of("j"), nowhere.task_of("j")) == (
+        True,
+        None,
+        None,
+        "",
+    )
+    assert (nowhere.cancelled("token"), nowhere.sees_cancel(), nowhere.left(repo, job(), OSError())) == (False,) * 3
+
+
+def test_a_block_claims_as_it_is_asked_to_and_is_told_of_no_cancel(clock: ManualClock) -> None:
+    repo = one_job(clock)
+    with repo.claimed("j", attempt=7) as stale:
+        assert stale is None
+    with repo.claimed("j", attempt=0, celery_task_id="message", worker_id="w") as held:
+        assert held is not None
+        assert (held.celery_task_id, held.worker_id, held.cancelled) == ("message", "w", False)
+
+
+class Odd(Exception):
+    exc = KeyError("not a cause")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "exception"),
+    [
+        (JobCancelled("stop"), JobStatus.CANCELLED, "JobCancelled"),
+        (Odd("no"), JobStatus.FAILED, "Odd"),
+    ],
+)
+def test_a_block_ends_as_what_it_raises_says(
+    clock: ManualClock, error: Exception, status: JobStatus, exception: str
+) -> None:
+    repo = one_job(clock)
+    with pytest.raises(type(error)), repo.claimed("j"):
+        raise error
+
+    ended = repo.get_job("j")
+    assert ended.failure is not None
+    assert (ended.status, ended.failure.exception.rpartition(".")[2]) == (status, exception)
+
+
+def test_a_block_in_which_an_outer_job_waits_is_left_with_it(clock: ManualClock) -> None:
+    repo, reached = one_job(clock), list[str]()
+    repo.create_job("t", job_id="inner")
+    with repo.claimed("j") as outer:
+        assert outer is not None
+        with repo.claimed("inner"):
+            outer.wait_for("go")
+        reached.append("after the inner block")
+
+    assert reached == []
+    assert (repo.get_job("j").waits_for, repo.get_job("inner").status) == ("go", JobStatus.FAILED)
+
+
+# --- steps
+def test_a_step_says_when_and_how_long_it_ran_and_a_result_that_looks_like_a_mark_is_refused(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo, times = one_job(clock), iter([10.0, 11.5])
+    claimed(repo)
+    with monkeypatch.context() as patched:
+        patched.setattr("jobclaim.jobs.repo.stepping.time.monotonic", lambda: next(times))
+        assert repo.step("j", "s", len, "abc") == 3
+    (step,) = repo.get_job("j").steps
+    assert (step.at, step.took_ms, step.attempt, step.result) == (clock(), 1500, 1, 3)
+
+    with pytest.raises(InvalidPayload, match="the result of step 'mark'"):
+        repo.step("j", "mark", lambda: {LARGE_MARK: 5})
+
+
+def test_an_asynchronous_step_of_an_asynchronous_job_is_refused_and_its_coroutine_closed() -> None:
+    async def work() -> None:
+        """Do nothing."""
+
+    coroutine = work()
+
+    async def body() -> None:
+        with pytest.raises(InvalidInput, match=r"call `await self\.astep\('s'"):
+            completed_now(coroutine, "s")
+        with pytest.raises(InvalidInput, match=r"call `await self\.astep\('s'"):
+            completed_now(asyncio.get_running_loop().create_future(), "s")
+        assert completed_now(5, "s") == 5
+
+    asyncio.run(body())
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+    assert completed_now(asyncio.sleep(0, 7), "s") == 7
+
+
+# --- the base
+def test_a_repo_is_as_its_settings_say(clock: ManualClock) -> None:
+    slept: list[float] = []
+    given = settings(completed_retention_days=2, dead_retention_days=3, bucket="b")
+    repo = JobRepo(settings=given, clock=clock, sleep=slept.append)
+
+    assert (repo.retention.completed, repo.retention.dead) == (2 * 86_400_000, 3 * 86_400_000)
+    assert (repo.table.name, JobRepo(None, "other", settings=given).table.name) == (given.job_table, "other")
+    assert hasattr(repo.table.client(), "update_item")
+    assert repo.table.sleep == slept.append
+    with pytest.raises(InvalidInput, match="queue 'elsewhere' is not among"):
+        repo.create_job("t", queue="elsewhere")
+
+
+def test_a_job_without_a_message_is_not_sent_and_others_are_by_their_settings(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[str, float]] = []
+    sending = SimpleNamespace(send=lambda _, job, delay: sent.append((job.job_id, delay)))
+    monkeypatch.setitem(sys.modules, "senders", cast("Any", sending))
+    monkeypatch.setattr("jobclaim.jobs.repo.store.SENDER", "senders:send")
+    repo = one_job(clock)
+
+    assert not repo.send(job(dispatches=0))
+    assert repo.send(job(dispatches=1, available_at=clock() + 2_500))
+    assert repo.send(job(dispatches=1, available_at=clock() - 2_500))
+    assert sent == [("j", 2.5), ("j", 0.0)]
+
+
+def test_a_flush_writes_counts_and_statistics_for_the_last_time(clock: ManualClock) -> None:
+    repo, flushed = one_job(clock), list[Any]()
+    for name in ("counts", "statistics"):
+        setattr(repo, name, SimpleNamespace(flush=lambda *, last, name=name: flushed.append((name, last))))
+    repo.flush()
+
+    assert flushed == [("counts", True), ("statistics", True)]
+
+
+def test_a_job_that_was_not_started_in_time_is_logged_by_who_ended_it(clock: ManualClock) -> None:
+    repo = one_job(clock)
+    late = repo.create_job("t", job_id="late", start_by=clock() + 1)
+    clock.advance(1)
+    with capture_logs() as lines:
+        assert repo._end_late(late).status is JobStatus.CANCELLED
+        assert repo._end_late(late).status is JobStatus.CANCELLED
+    assert [line["event"] for line in lines] == ["job.expired"]
+
+
+# --- transactions
+def test_a_transaction_of_two_apps_is_refused_and_names_its_writes_as_its_own(clock: ManualClock) -> None:
+    repo, other = one_job(clock), one_job(clock)
+    with pytest.raises(InvalidInput, match="belongs to another app"), repo.transaction() as tx, tx.joining():
+        other.create_job("t")
+    with pytest.raises(InvalidEffect, match=r"^tx\.put "), repo.transaction() as tx:
+        tx.put(TableName="t")
+
+
+def test_an_asynchronous_block_is_over_when_it_ends_and_calls_follow_its_write(clock: ManualClock) -> None:
+    repo, called = one_job(clock), list[str]()
+
+    async def body() -> None:
+        for job_id in ("a", "b"):
+            async with repo.transaction() as tx:
+                tx.create_job("t", job_id=job_id)
+                with tx.joining():
+                    afterwards(lambda job_id=job_id: called.append(job_id))  # type: ignore[misc]
+                assert "a" not in called or job_id == "b"
+            with pytest.raises(InvalidEffect, match="too late"):
+                tx.put(TableName="t", Item={"id": "1"})
+
+    asyncio.run(body())
+    afterwards(lambda: called.append("at once"))
+    assert called == ["a", "b", "at once"]
+    assert repo.get_job("b").unsent == 1
+
+
+def test_created_jobs_and_duplicates_of_a_transaction_are_counted(clock: ManualClock) -> None:
+    repo, counted = one_job(clock), list[bool]()
+    repo.count_submission = lambda *, created: counted.append(created)  # type: ignore[method-assign]
+    with repo.transaction() as tx:
+        tx.create_job("t", job_id="a")
+        tx.create_job("t", job_id="b")
+    with pytest.raises(AlreadySubmitted), repo.transaction() as tx:
+        (tx.create_job("t", job_id="a"), tx.create_job("t", job_id="c"))
+    with pytest.raises(IdempotencyMismatch), repo.transaction() as tx:
+        tx.create_job("another", job_id="a")
+
+    assert counted == [True, True, False]
+
+
+def test_a_transaction_whose_jobs_change_at_each_try_is_given_up(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds: list[int] = []
+
+    def changed(table: Any, planned: Any, writes: Any, *, until: int) -> list[Written]:
+        bounds.append(until)
+        return [Written(False) for _ in planned]
+
+    monkeypatch.setattr("jobclaim.jobs.repo.transaction.write_together", changed)
+    with pytest.raises(StoreUnavailable, match="changed during each attempt"), one_job(clock).transaction() as tx:
+        tx.create_job("t")
+    assert bounds == [clock() + PATIENCE_MS] * SUBMIT_ROUNDS
