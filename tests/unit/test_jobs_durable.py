@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from jobclaim.jobs import InvalidInput, Job, JobStatus, PayloadTooLarge
 from jobclaim.jobs.durable import calls, tokens, typed
 from jobclaim.jobs.durable.reports import MAX_META, MAX_STATE, Reports
-from jobclaim.jobs.kept import PROGRESS, Progress
+from jobclaim.jobs.kept import PROGRESS, Progress, Step, Wait
 
 JOB = Job(job_id="j", task="t", queue="q", status=JobStatus.PROCESSING, attempt=3)
 
@@ -182,3 +182,71 @@ def test_a_result_is_read_back_as_the_annotation_says_where_that_has_a_model(
 ) -> None:
     assert typed.to_json(value, function) == stored
     assert typed.from_json(stored, partial(function)) == read
+
+
+# --- what progress and a job say of themselves
+@pytest.mark.parametrize(
+    ("progress", "share", "rate", "left"),
+    [
+        (Progress(), None, None, None),
+        (Progress(done=1), None, None, None),
+        (Progress(total=4), None, None, None),
+        (Progress(done=1, total=0), None, None, None),
+        (Progress(done=1, total=-4), None, None, None),
+        (Progress(done=1, total=4), 0.25, None, None),
+        (Progress(done=5, total=4), 1.0, None, None),
+        (Progress(done=-1, total=4), 0.0, None, None),
+        (Progress(done=5, total=9, first_done=1, first_at=1_000, at=3_000), 5 / 9, 2.0, 1.5),
+        (Progress(done=5, first_done=1, first_at=1_000, at=3_000), None, 2.0, None),
+        (Progress(done=9, total=9, first_done=1, first_at=1_000, at=3_000), 1.0, 4.0, 0.0),
+        (Progress(done=5, total=9, first_done=5, first_at=1_000, at=3_000), 5 / 9, None, None),
+        (Progress(done=5, total=9, first_done=1, first_at=3_000, at=3_000), 5 / 9, None, None),
+        (Progress(total=9, first_done=1, first_at=1_000, at=3_000), None, None, None),
+        (Progress(done=5, total=9, first_at=1_000, at=3_000), 5 / 9, None, None),
+    ],
+)
+def test_progress_has_a_share_a_rate_and_time_left_as_far_as_they_are_known(
+    progress: Progress, share: float | None, rate: float | None, left: float | None
+) -> None:
+    assert (progress.share, progress.rate, progress.seconds_left(3_500)) == (share, rate, left)
+
+
+def test_time_left_is_counted_from_the_report_whichever_clock_is_ahead() -> None:
+    progress = Progress(done=5, total=9, first_done=1, first_at=1_000, at=3_000)
+
+    assert [progress.seconds_left(now) for now in (2_000, 3_000, 4_000, 99_000)] == [2.0, 2.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "wait"),
+    [
+        ({"claimed_at": 0, "available_at": 0}, 0),
+        ({"claimed_at": 50, "available_at": 20}, 30),
+        ({"claimed_at": 20, "available_at": 50}, 0),
+        ({"claimed_at": 0, "available_at": -20}, 0),
+    ],
+)
+def test_a_jobs_wait_is_from_its_due_time_to_its_claim(values: dict[str, Any], wait: int) -> None:
+    assert replace(JOB, **values).wait_ms == wait
+
+
+def test_a_job_names_its_waits_steps_and_the_progress_of_its_attempt() -> None:
+    go, stop = Wait(name="go"), Wait(name="stop")
+    one, two = (Step(name=name, function="f", arguments="a") for name in ("one", "two"))
+    job = replace(JOB, waits=(go, stop), steps=(one, two), waits_for="stop", max_attempts=3, charged=1)
+
+    assert (job.wait_named("go"), job.wait_named("stop"), job.wait_named("other")) == (go, stop, None)
+    assert (job.step_named("one"), job.step_named("two"), job.step_named("other")) == (one, two, None)
+    assert (job.waiting, replace(job, status=JobStatus.PENDING).waiting) == (None, stop)
+    assert replace(job, status=JobStatus.PENDING, waits=(Wait(name=""),), waits_for="").waiting is None
+    assert [replace(job, charged=charged).attempts_left for charged in (0, 1, 3, 4)] == [3, 2, 0, 0]
+    assert job.log_context() == {"job_id": "j", "task": "t", "queue": "q", "attempt": 3}
+    assert [status for status in JobStatus if status.is_open] == [JobStatus.PENDING, JobStatus.PROCESSING]
+
+
+def test_only_the_report_of_the_running_attempt_is_told() -> None:
+    current, older = Progress(done=1, attempt=3), Progress(done=1, attempt=2)
+    told = [replace(JOB, progress=progress).told for progress in (current, older, None)]
+
+    assert told == [current, None, None]
+    assert replace(JOB, status=JobStatus.PENDING, progress=current).told is None

@@ -242,12 +242,17 @@ class Counts:
         (job(status=JobStatus.FAILED, failure=FAILURE), "job.failed", []),
         (job(status=JobStatus.FAILED, failure=FAILURE, dead_retries=2), "job.failed", [({"failed_again": 1}, {})]),
         (
+            job(status=JobStatus.FAILED, failure=FAILURE, task="critical"),
+            "job.failed",
+            [({"critical": 1}, {"last_task": "critical", "last_job": "j"})],
+        ),
+        (
             job(status=JobStatus.FAILED, failure=FAILURE, task="critical", dead_retries=2),
             "job.failed",
             [({"failed_again": 1, "critical": 1}, {"last_task": "critical", "last_job": "j"})],
         ),
     ],
-    ids=["completed", "healed", "cancelled", "failed", "failed again", "critical"],
+    ids=["completed", "healed", "cancelled", "failed", "failed again", "critical", "critical again"],
 )
 def test_an_end_is_logged_with_its_duration_and_counted_where_it_ends_a_retry_or_is_critical(
     ended: Job, event: str, counted: list[Any]
