@@ -6,6 +6,7 @@ and ends at the root of the repository, so that a checkout inside another projec
 
 from __future__ import annotations
 
+import functools
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -103,7 +104,7 @@ def _folders(here: Path) -> Iterator[Path]:
 def _read(file: Path) -> Mapping[str, Any] | None:
     """Read a TOML file; ``None`` if there is no such file."""
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return _parsed(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -113,6 +114,12 @@ def _read(file: Path) -> Mapping[str, Any] | None:
         ) from error
     except ValueError as error:  # not TOML, or not UTF-8
         raise ConfigError(f"configuration file {file} is not TOML ({error}); correct it") from error
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(text: str) -> Mapping[str, Any]:
+    """Parse TOML; kept by its text, for parsing a project's file takes longer than all its settings."""
+    return tomllib.loads(text)
 
 
 def _table(content: Mapping[str, Any], file: Path) -> Mapping[str, Any] | None:

@@ -7,10 +7,17 @@ from typing import Final
 
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, InitSettingsSource, PydanticBaseSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+)
 
 from jobclaim.specs.django import table_of_django
 from jobclaim.specs.project import ConfigError, find
+from jobclaim.specs.variables import PREFIX
 
 DOTENV: Final = ".env"
 
@@ -32,7 +39,18 @@ def ordered(
     if isinstance(dotenv, DotEnvSettingsSource) and dotenv.env_file == DOTENV:
         dotenv = DotEnvSettingsSource(settings, env_file=project.folder / DOTENV if project.folder else None)
     django, file = table_of_django(settings.model_fields), dict(project.table)
-    return arguments, environment, dotenv, InitSettingsSource(settings, django), InitSettingsSource(settings, file)
+    last = InitSettingsSource(settings, django), InitSettingsSource(settings, file)
+    return arguments, *filter(_has_settings, (environment, dotenv)), *last
+
+
+def _has_settings(variables: PydanticBaseSettingsSource) -> bool:
+    """Return whether any of a source's variables is ours: otherwise each field is looked for in vain, which takes long.
+
+    A source that does not hold variables is kept.
+    """
+    if not isinstance(variables, EnvSettingsSource):
+        return True
+    return any(name.upper().startswith(PREFIX) for name in variables.env_vars)
 
 
 def refused(error: ConfigError) -> ValidationError:
