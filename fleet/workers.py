@@ -288,7 +288,7 @@ def _key(worker_id: str) -> dict[str, Any]:
 def _later(refused: ClientError, record: WorkerRecord) -> WorkerRecord | None:
     """Return the newer record that blocked a heartbeat; ``None`` if something else did."""
     item: Any = refused.response.get("Item")
-    if not condition_failed(refused) or not item:
+    if not item:
         return None
     stored = record_of(item)
     return stored if stored.seen_at > record.seen_at else None

@@ -10,14 +10,13 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from billiard import common
 from celery.exceptions import (
     Ignore,
     MaxRetriesExceededError,
     Reject,
     Retry,
     SoftTimeLimitExceeded,
-    TimeLimitExceeded,
-    WorkerLostError,
 )
 from structlog.testing import capture_logs
 
@@ -27,11 +26,9 @@ from jobclaim.jobs.model import Failure
 from jobclaim.jobs.protocol.releases import Held
 from jobclaim.jobs.transitions import Move
 from jobclaim.settings import Settings
-from jobclaim.workers.attempt import leaving, outcome
+from jobclaim.workers.attempt import leaving
 from jobclaim.workers.attempt.leaving import End, end_of, record, reported_failure
-from jobclaim.workers.attempt.outcome import kind_of, refuse_retry
 from jobclaim.workers.guarded import BreakerOpen
-from jobclaim.workers.submission.typed import CallDoesNotFit
 from jobclaim.workers.telemetry import traces
 from tests.simulation.client import model_repo
 from tests.support.clock import ManualClock
@@ -214,9 +211,17 @@ def test_a_retry_starts_when_its_body_said(world: World, when: Any, due: int | N
     assert world.spans == [("retry", {"at": world.clock()})]
 
 
+@pytest.mark.parametrize("ending", [False, True])
+def test_a_process_that_is_being_ended_says_so(monkeypatch: pytest.MonkeyPatch, ending: bool) -> None:
+    monkeypatch.setattr(common, "_should_have_exited", [ending])
+    assert leaving.process_is_ending() is ending
+
+
 def test_a_retry_without_an_error_and_one_at_no_time(world: World) -> None:
     claim = world.claimed(max_attempts=3)
-    assert record(APP, world.repo, claim, End(Move.RETRY)) is not None
+    with patch.object(world.repo, "reschedule", wraps=world.repo.reschedule) as reschedule:
+        assert record(APP, world.repo, claim, End(Move.RETRY)) is not None
+    assert (reschedule.call_args.kwargs["error"], reschedule.call_args.kwargs["kind"]) == (None, None)
     again = world.repo.claim_job("j")
     assert again is not None
     record(APP, world.repo, again, End(Move.RETRY, when=timedelta(1)))
@@ -252,35 +257,3 @@ def test_an_end_whose_claim_is_over_or_that_cannot_be_written_is_logged_and_noth
         assert record(APP, world.repo, claim, end) is None
     assert [line["event"] for line in lines][-1] in ("claim.lost", "job.release_refused")
     assert (world.sent, world.spans) == ([], [])
-
-
-def test_who_tries_again_is_told_that_nothing_could_be_written(world: World) -> None:
-    claim = world.claimed()
-    with patch.object(world.repo, "update_status", side_effect=StoreUnavailable("away")):
-        for write in (outcome.record_failure, outcome.record_cancelled):
-            assert write(world.repo, "j", claim.claim_token, BROKEN) is None
-            with pytest.raises(StoreUnavailable):
-                write(world.repo, "j", claim.claim_token, BROKEN, retry=True)
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (SoftTimeLimitExceeded(), FailureKind.TIMEOUT),
-        (TimeLimitExceeded(), FailureKind.TIMEOUT),
-        (CallDoesNotFit("x"), FailureKind.CONFIGURATION),
-        (WorkerLostError(), FailureKind.ORPHANED),
-        (BROKEN, None),
-    ],
-)
-def test_a_worker_knows_the_kind_of_some_errors(error: Exception, kind: FailureKind | None) -> None:
-    assert kind_of(error) is kind
-
-
-@pytest.mark.parametrize(
-    ("error", "left"), [(StoreUnavailable("away"), Ignore), (BROKEN, ValueError), ("not a time", Reject)]
-)
-def test_a_retry_that_was_not_written_ends_the_body(error: Any, left: type[Exception]) -> None:
-    with pytest.raises(left) as caught:
-        refuse_retry(error)
-    assert getattr(caught.value, "requeue", False) is False
