@@ -16,7 +16,6 @@ from celery.exceptions import (
     MaxRetriesExceededError,
     Reject,
     Retry,
-    SoftTimeLimitExceeded,
 )
 from structlog.testing import capture_logs
 
@@ -29,6 +28,7 @@ from jobclaim.settings import Settings
 from jobclaim.workers.attempt import leaving
 from jobclaim.workers.attempt.leaving import End, end_of, record, reported_failure
 from jobclaim.workers.guarded import BreakerOpen
+from jobclaim.workers.submission.typed import CallDoesNotFit
 from jobclaim.workers.telemetry import traces
 from tests.simulation.client import model_repo
 from tests.support.clock import ManualClock
@@ -200,14 +200,14 @@ ETA = datetime(2096, 10, 3, tzinfo=UTC)
 )
 def test_a_retry_starts_when_its_body_said(world: World, when: Any, due: int | None) -> None:
     claim = world.claimed(max_attempts=2)
-    error = SoftTimeLimitExceeded() if when == 5 else BROKEN
+    error = CallDoesNotFit("x") if when == 5 else BROKEN
     assert record(APP, world.repo, claim, End(Move.RETRY, error, when=when)) == world.job()
     job = world.job()
     expected = due if isinstance(when, datetime) else world.clock() + (due or 0)
     assert (job.status, job.charged, job.available_at, world.sent) == (JobStatus.PENDING, 1, expected, [job])
     failure = job.history[-1].failure
     assert failure is not None
-    assert failure.kind == (FailureKind.TIMEOUT if when == 5 else FailureKind.PERMANENT)
+    assert failure.kind == (FailureKind.CONFIGURATION if when == 5 else FailureKind.PERMANENT)
     assert world.spans == [("retry", {"at": world.clock()})]
 
 

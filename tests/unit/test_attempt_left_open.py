@@ -77,6 +77,11 @@ def test_a_claim_that_a_body_left_open_is_ended(
     assert text in (job.failure.message if job.failure else "")
 
 
+def test_a_claim_is_ended_in_the_way_that_its_body_reported_last(world: World) -> None:
+    ending.end_claim(TASK, world.repo, world.claimed(), Ignore("x"), ("SUCCESS", 7))
+    assert (world.job().status, world.job().result) == (JobStatus.COMPLETED, 7)
+
+
 def unclaimed(world: World, named: Address | None, *, claims: bool = False) -> None:
     TASK.app.jobclaim = SimpleNamespace(repo=world.repo)
     with patch.object(ending, "claims", return_value=claims):
@@ -95,7 +100,10 @@ def test_a_job_that_its_task_did_not_claim_is_failed_as_a_fault_of_the_task(worl
     assert [line["event"] for line in lines] == ["claim.no_such_job", "claim.unavailable"]
     unclaimed(world, Address("j", 7))
     assert world.job().status is JobStatus.PENDING, "the message is for another attempt"
-    unclaimed(world, Address("j", 0))
+    with patch.object(world.repo, "claim_job", wraps=world.repo.claim_job) as claim_job:
+        unclaimed(world, Address("j", 0))
+    asked = claim_job.call_args.kwargs
+    assert (asked["worker_id"], asked["celery_task_id"]) == (worker.current().worker_id, "c")
     job = world.job()
     assert (job.status, job.failure and job.failure.kind) == (JobStatus.FAILED, FailureKind.CONFIGURATION)
 

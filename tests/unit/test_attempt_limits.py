@@ -125,6 +125,12 @@ def deliver() -> None:
 
 
 @pytest.mark.usefixtures("in_a_child")
+def test_the_signal_is_dropped_from_the_first_write_on() -> None:
+    with SoftLimit():
+        deliver()
+
+
+@pytest.mark.usefixtures("in_a_child")
 def test_the_signal_is_dropped_while_an_outcome_is_written_and_handled_before_and_after() -> None:
     limit = SoftLimit()
     with limit, limit:

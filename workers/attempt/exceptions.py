@@ -38,7 +38,7 @@ def _is_harmless(known: type[BaseException]) -> TypeGuard[type[Exception]]:
 def find_exception(name: str) -> type[BaseException] | None:
     """Find an exception class by its dotted name among the loaded modules, without importing any."""
     parts = name.split(".")
-    for split in range(len(parts) - 1, -1, -1):
+    for split in reversed(range(len(parts))):
         found: Any = sys.modules.get(".".join(parts[:split]) or "builtins")
         for part in parts[split:]:
             found = getattr(found, part, None)

@@ -182,11 +182,10 @@ def _try_again(app: Celery, repo: JobRepo, claim: Job, end: End) -> Job | None:
         return outcome.record_failure(repo, claim.job_id, claim.claim_token, error)
     is_delay = isinstance(end.when, (int, float))
     try:
-        due = timing.due_at(end.when if is_delay else None, None if is_delay else end.when, repo.clock(), app.timezone)
+        due = timing.due_at(end.when if is_delay else None, end.when, repo.clock(), app.timezone)
     except InvalidInput as refused:
         return outcome.record_failure(repo, claim.job_id, claim.claim_token, refused)
-    kind = outcome.kind_of(end.value) if end.value is not None else None
-    write = partial(repo.reschedule, available_at=due, error=end.value, kind=kind)
+    write = partial(repo.reschedule, available_at=due, error=end.value, kind=outcome.kind_of(end.value))
     return _send_back(app, repo, claim, write, Move.RETRY)
 
 

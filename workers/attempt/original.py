@@ -22,7 +22,7 @@ def original(error: BaseException, raised: BaseException | None = None) -> BaseE
         Default: the one that is being handled.
     """
     raised = raised or sys.exc_info()[1]
-    if raised is not None and raised is not error and _is_wrapper_of(error, raised):
+    if raised is not None and _is_wrapper_of(error, raised):
         return raised
     restored: BaseException = get_pickled_exception(error)
     return restored.with_traceback(error.__traceback__)

@@ -73,7 +73,7 @@ def record_fault(repo: JobRepo, job_id: str, token: str, reason: str) -> Job | N
     return _write(repo, job_id, token, JobStatus.FAILED, error=reason, kind=FailureKind.CONFIGURATION)
 
 
-def kind_of(error: BaseException | Failure) -> FailureKind | None:
+def kind_of(error: BaseException | Failure | None) -> FailureKind | None:
     """Return the failure kind of errors that only a worker knows; ``None`` leaves it to the job's own rules."""
     if isinstance(error, (SoftTimeLimitExceeded, TimeLimitExceeded)):
         return FailureKind.TIMEOUT
