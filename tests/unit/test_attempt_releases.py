@@ -20,7 +20,7 @@ from jobclaim.jobs.protocol.releases import Held
 from jobclaim.workers.attempt import returning as module
 from jobclaim.workers.attempt.returning import ReturningTask, Snoozed
 from jobclaim.workers.telemetry import traces
-from tests.unit.test_attempt_returning import JOB, NOW, a_task
+from tests.unit.test_attempt_returning import JOB, NOW, a_task, released
 
 
 @pytest.fixture
