@@ -133,7 +133,7 @@ class Progress:
     @property
     def share(self) -> float | None:
         """Share of the work that is done, from 0 to 1; ``None`` if it is not known."""
-        if self.done is None or not self.total or self.total <= 0:
+        if self.done is None or self.total is None or self.total <= 0:
             return None
         return min(1.0, max(0.0, self.done / self.total))
 

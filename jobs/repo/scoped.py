@@ -145,7 +145,7 @@ class Scoped(Claiming):
             elif isinstance(error, JobCancelled):
                 self.update_status(job.job_id, JobStatus.CANCELLED, error=error, token=job.claim_token)
             else:
-                self.update_status(job.job_id, JobStatus.FAILED, error=cause or error, token=job.claim_token)
+                self.update_status(job.job_id, JobStatus.FAILED, error=cause, token=job.claim_token)
         except (ClaimLost, JobNotFound) as lost:
             log.warning("claim.lost", outcome=str(JobStatus.FAILED), reason=str(lost))
         except StoreUnavailable as unavailable:

@@ -194,6 +194,7 @@ def test_a_result_is_read_back_as_the_annotation_says_where_that_has_a_model(
         (Progress(done=1, total=0), None, None, None),
         (Progress(done=1, total=-4), None, None, None),
         (Progress(done=1, total=4), 0.25, None, None),
+        (Progress(done=1, total=1), 1.0, None, None),
         (Progress(done=5, total=4), 1.0, None, None),
         (Progress(done=-1, total=4), 0.0, None, None),
         (Progress(done=5, total=9, first_done=1, first_at=1_000, at=3_000), 5 / 9, 2.0, 1.5),

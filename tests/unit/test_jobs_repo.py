@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
+from celery.exceptions import Retry
 from structlog.testing import capture_logs
 
 from jobclaim.jobs import (
@@ -28,17 +30,20 @@ from jobclaim.jobs import (
     PayloadTooLarge,
     StoreUnavailable,
 )
+from jobclaim.jobs.encoding.item import UNSENT_EARLIER_MS
 from jobclaim.jobs.encoding.kept import encode_progress, encode_steps
 from jobclaim.jobs.encoding.schema import LARGE_MARK
 from jobclaim.jobs.kept import Progress, Step
 from jobclaim.jobs.protocol.lifecycle import SUBMIT_ROUNDS
 from jobclaim.jobs.repo import room
 from jobclaim.jobs.repo.announcing import announce_end
-from jobclaim.jobs.repo.delivery import Delivery
+from jobclaim.jobs.repo.delivery import Delivery, current, enter, outside
 from jobclaim.jobs.repo.pruning import Pruned, prune
 from jobclaim.jobs.repo.runs import Runs
+from jobclaim.jobs.repo.scoped import RETRY
 from jobclaim.jobs.repo.stepping import completed_now
-from jobclaim.jobs.repo.transaction import PATIENCE_MS, afterwards
+from jobclaim.jobs.repo.transaction import PATIENCE_MS, Transaction, afterwards
+from jobclaim.jobs.storage.listing import state_keys
 from jobclaim.jobs.storage.written import Written
 from jobclaim.settings import ITEM_BUDGET, Settings
 from tests.simulation.client import model_repo
@@ -279,6 +284,16 @@ def test_outside_a_worker_nothing_is_known_of_messages_and_nothing_is_cancelled(
     assert (nowhere.cancelled("token"), nowhere.sees_cancel(), nowhere.left(repo, job(), OSError())) == (False,) * 3
 
 
+def test_a_claim_of_its_own_stands_outside_a_delivery_and_what_follows_in_it_again() -> None:
+    def within() -> None:
+        enter(delivery := Delivery())
+        with outside():
+            assert current() is not delivery
+        assert current() is delivery
+
+    contextvars.copy_context().run(within)
+
+
 def test_a_block_claims_as_it_is_asked_to_and_is_told_of_no_cancel(clock: ManualClock) -> None:
     repo = one_job(clock)
     with repo.claimed("j", attempt=7) as stale:
@@ -286,6 +301,7 @@ def test_a_block_claims_as_it_is_asked_to_and_is_told_of_no_cancel(clock: Manual
     with repo.claimed("j", attempt=0, celery_task_id="message", worker_id="w") as held:
         assert held is not None
         assert (held.celery_task_id, held.worker_id, held.cancelled) == ("message", "w", False)
+        assert repr(held).startswith("ClaimedJob(Job(job_id='j'")
 
 
 class Odd(Exception):
@@ -309,6 +325,56 @@ def test_a_block_ends_as_what_it_raises_says(
     ended = repo.get_job("j")
     assert ended.failure is not None
     assert (ended.status, ended.failure.exception.rpartition(".")[2]) == (status, exception)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"), [(Retry(exc=KeyError("busy")), "'busy'"), (Retry(message="again"), None)]
+)
+def test_a_block_keeps_why_it_is_tried_again(clock: ManualClock, error: Retry, message: str | None) -> None:
+    repo = one_job(clock)
+    with pytest.raises(Retry), repo.claimed("j"):
+        raise error
+
+    (past,) = repo.get_job("j").history
+    assert (past.outcome, past.failure and past.failure.message) == ("retry", message)
+
+    repo.create_job("t", job_id="last", max_attempts=1)
+    with pytest.raises(Retry), repo.claimed("last"):
+        raise error
+    failed = repo.get_job("last")
+    assert failed.failure is not None
+    assert (failed.status, failed.failure.exception) == (JobStatus.FAILED, "KeyError" if message else RETRY)
+
+
+def test_a_block_that_recorded_its_outcome_itself_raises_its_own_error_and_nothing_is_logged_of_it(
+    clock: ManualClock,
+) -> None:
+    repo = one_job(clock)
+
+    def work() -> None:
+        with repo.claimed("j"):
+            repo.update_status("j", "COMPLETED", result=5)
+            raise KeyError
+
+    with capture_logs() as lines, pytest.raises(KeyError):
+        work()
+    assert (repo.get_job("j").result, [line["log_level"] for line in lines]) == (5, ["info"] * len(lines))
+
+
+def test_a_worker_may_record_the_outcome_of_a_block_in_its_place(clock: ManualClock) -> None:
+    class Recording(Delivery):
+        def left(self, *_: Any) -> bool:
+            return True
+
+    repo = one_job(clock)
+
+    def within() -> None:
+        enter(Recording())
+        with pytest.raises(KeyError), repo.claimed("j"):
+            raise KeyError
+
+    contextvars.copy_context().run(within)
+    assert repo.get_job("j").status is JobStatus.PROCESSING
 
 
 def test_a_block_in_which_an_outer_job_waits_is_left_with_it(clock: ManualClock) -> None:
@@ -368,8 +434,31 @@ def test_a_repo_is_as_its_settings_say(clock: ManualClock) -> None:
     assert (repo.table.name, JobRepo(None, "other", settings=given).table.name) == (given.job_table, "other")
     assert hasattr(repo.table.client(), "update_item")
     assert repo.table.sleep == slept.append
+    assert repo.large._persistently.keywords == {"clock": clock, "sleep": slept.append, "service": "S3"}
+    rule = given.dead_letter_rule("t", "TRANSIENT")
+    assert repo.retention.retry_after(job(dead_retries=1), "TRANSIENT") == rule.delay_seconds(1)
     with pytest.raises(InvalidInput, match="queue 'elsewhere' is not among"):
         repo.create_job("t", queue="elsewhere")
+
+
+def test_a_repo_is_made_of_settings_or_of_the_default_ones_and_counts_runs_where_they_say_so(
+    clock: ManualClock,
+) -> None:
+    for counts in (True, False):
+        given = settings(statistics=counts)
+        repo = JobRepo.from_settings(given, client=object(), clock=clock)
+        assert (repo.settings, repo.clock) == (given, clock)
+        assert (repo.table.on_move == repo.statistics.moved) is counts
+    assert isinstance(JobRepo(object()).settings, Settings)
+
+
+def test_a_duplicate_is_a_submission_too(clock: ManualClock) -> None:
+    repo, counted = one_job(clock), list[str]()
+    repo.counts = cast("Any", SimpleNamespace(count=counted.append))
+    repo.count_submission(created=True)
+    repo.count_submission(created=False)
+
+    assert counted == ["submitted", "submitted", "duplicates"]
 
 
 def test_a_job_without_a_message_is_not_sent_and_others_are_by_their_settings(
@@ -381,10 +470,12 @@ def test_a_job_without_a_message_is_not_sent_and_others_are_by_their_settings(
     monkeypatch.setattr("jobclaim.jobs.repo.store.SENDER", "senders:send")
     repo = one_job(clock)
 
-    assert not repo.send(job(dispatches=0))
+    assert repo.send(job(dispatches=0)) is False
     assert repo.send(job(dispatches=1, available_at=clock() + 2_500))
     assert repo.send(job(dispatches=1, available_at=clock() - 2_500))
     assert sent == [("j", 2.5), ("j", 0.0)]
+    repo.sender = lambda each: dict[str, Any]()[each.job_id]
+    assert repo.send(job(dispatches=1)) is False, "recovery sends it"
 
 
 def test_a_flush_writes_counts_and_statistics_for_the_last_time(clock: ManualClock) -> None:
@@ -402,8 +493,10 @@ def test_a_job_that_was_not_started_in_time_is_logged_by_who_ended_it(clock: Man
     clock.advance(1)
     with capture_logs() as lines:
         assert repo._end_late(late).status is JobStatus.CANCELLED
+        assert [line["event"] for line in lines] == ["job.expired"]
         assert repo._end_late(late).status is JobStatus.CANCELLED
-    assert [line["event"] for line in lines] == ["job.expired"]
+        assert repo._end_late(gone := replace(late, job_id="gone")) is gone
+    assert len(lines) == 1
 
 
 # --- transactions
@@ -461,3 +554,75 @@ def test_a_transaction_whose_jobs_change_at_each_try_is_given_up(
     with pytest.raises(StoreUnavailable, match="changed during each attempt"), one_job(clock).transaction() as tx:
         tx.create_job("t")
     assert bounds == [clock() + PATIENCE_MS] * SUBMIT_ROUNDS
+
+
+def test_a_transaction_that_was_left_takes_no_more_and_has_room_for_a_hundred_operations(clock: ManualClock) -> None:
+    repo = one_job(clock)
+    later = int(clock()) + 10 * 86_400_000
+    with pytest.raises(KeyError), repo.transaction() as tx:
+        raise KeyError
+    with pytest.raises(InvalidEffect, match="too late"):
+        tx.put(TableName="t", Item={"id": "1"})
+
+    full = Transaction(repo)
+    assert full.create_job("t", available_at=later).unsent == 0
+    full.extend({"Delete": {"TableName": "t", "Key": {"id": number}}} for number in range(99))
+    with pytest.raises(InvalidEffect, match="the job does not fit"):
+        full.create_job("t")
+    with pytest.raises(InvalidInput, match="this transaction has no job"), Transaction() as tx:
+        tx.put(TableName="t", Item={"id": "1"})
+
+
+def test_an_equal_job_of_a_transaction_must_have_the_same_payload_and_an_ended_one_is_run_anew(
+    clock: ManualClock,
+) -> None:
+    repo = one_job(clock)
+    with pytest.raises(IdempotencyMismatch), repo.transaction() as tx:
+        tx.create_job("t", {"another": "payload"}, job_id="j")
+    ended = repo.create_job("t", idempotency_key="k").job_id
+    assert repo.claim_job(ended)
+    repo.update_status(ended, "FAILED", error="no")
+    with repo.transaction() as tx:
+        tx.create_job("t", idempotency_key="k")
+    again = repo.get_job(ended)
+    assert (again.status, again.attempt, again.submission) == (JobStatus.PENDING, 1, tx.written[ended].submission)
+
+
+# --- what a list asks for
+def test_a_list_asks_for_its_queues_and_for_no_earlier_time_than_it_needs(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        "jobclaim.jobs.repo.reading.list_page",
+        lambda _, keys, *, searching, since, **__: asked.append((keys, searching, since)),
+    )
+    repo, shards = one_job(clock), settings().index_shards
+    everywhere = state_keys(JobStatus.PENDING, ["default", "recovery"], shards)
+    calls: list[dict[str, Any]] = [
+        {},
+        {"queue": "mail"},
+        {"where": bool},
+        {"since": 3},
+        {"since": UNSENT_EARLIER_MS + 5},
+    ]
+    for call in calls:
+        repo.list_jobs("PENDING", **call)
+    repo.list_jobs("COMPLETED")
+
+    assert [(keys == everywhere, searching, since) for keys, searching, since in asked] == [
+        (True, False, None),
+        (False, False, None),
+        (True, True, None),
+        (True, True, 0),
+        (True, True, 5),
+        (False, False, None),
+    ]
+    assert asked[1][0] == state_keys(JobStatus.PENDING, ["mail"], shards)
+
+
+def test_a_job_is_read_with_its_large_values_unless_they_are_not_wanted(clock: ManualClock) -> None:
+    repo = one_job(clock)
+    repo.large = cast("Any", SimpleNamespace(readable=lambda job: replace(job, payload="read")))
+
+    assert (repo.get_job("j").payload, repo.get_job("j", large=False).payload) == ("read", None)

@@ -159,3 +159,26 @@ def test_a_traceback_keeps_its_frames_and_loses_its_message() -> None:
     assert "test_redaction.py" in shown["exception"]
     assert shown["exception"].endswith("builtins.ValueError")
     assert secret not in str(shown["exception"]).replace('secret = "s3cret-1"', "")
+
+
+@pytest.mark.parametrize(
+    ("logger", "shortened", "masked"),
+    [
+        ("jobclaim.jobs", True, True),
+        ("celery.worker", True, False),
+        ("kombu.connection", True, False),
+        ("celery.app.trace", False, False),  # how a plain task ended is its user's
+        ("shop", False, False),
+    ],
+)
+def test_only_lines_of_ours_and_of_what_carries_us_lose_their_errors_message(
+    logger: str, shortened: bool, masked: bool
+) -> None:
+    try:
+        raise ValueError("s3cret")
+    except ValueError as error:
+        event = {"logger": logger, "card": "4111", "exc_info": error}
+        told = redact(None, "error", dict(event))
+    assert ("exception" in told, "exc_info" in told) == (shortened, not shortened)
+    assert str(told.get("exception", "")).endswith("builtins.ValueError" if shortened else "")
+    assert told["card"] == (MASK if masked else "4111")
