@@ -27,6 +27,7 @@ from jobclaim.jobs import (
     StoreUnavailable,
 )
 from jobclaim.jobs.protocol.claims import new_token
+from jobclaim.jobs.repo import rescue
 from jobclaim.settings import Settings
 from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel
@@ -103,6 +104,24 @@ def test_one_that_may_run_again_does_but_not_before_its_old_body_is_dead(
     unreported.lost(world.app, attempt, error)
     after = world.job(job.job_id)
     assert (after.status, after.charged, after.available_at - world.clock()) == (JobStatus.PENDING, 1, pause)
+    assert world.sent == [(job.job_id, 1)]
+
+
+@pytest.mark.parametrize("end", [partial(unreported.lost, error=LOST), unreported.unfinished, unreported.unanswered])
+def test_a_claim_that_arrives_while_its_message_is_sent_again_is_ended(
+    end: Callable[..., Any], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = world.repo.create_job("t.work", on_orphan="retry")
+    attempt = HeldAttempt(job.job_id, 0, new_token(), world.app.tasks["t.work"])
+    dispatch = rescue.dispatch
+
+    def arrive_and_dispatch(repo: JobRepo, read: Job) -> Job | None:
+        assert repo.claim_job(job.job_id, attempt=0, worker_id=WORKER, token=attempt.token) is not None
+        return dispatch(repo, read)
+
+    monkeypatch.setattr(rescue, "dispatch", arrive_and_dispatch)
+    end(world.app, attempt)
+    assert world.job(job.job_id).status is JobStatus.PENDING
     assert world.sent == [(job.job_id, 1)]
 
 

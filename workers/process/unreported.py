@@ -70,12 +70,10 @@ def lost(app: Celery, attempt: HeldAttempt, error: BaseException) -> None:
     """Handle a child that is lost (`WorkerLostError`), or over its hard limit and about to be killed
     (`TimeLimitExceeded`).
     """
-    job = _read(app, attempt)
-    if _is_unclaimed(job, attempt):
-        _send_again(app, job)
-    elif not _is_mine(job, attempt):
+    job = _claimed(app, attempt)
+    if job is None or not _is_mine(job, attempt):
         return
-    elif job.on_orphan == "retry" and job.attempts_left > 0:
+    if job.on_orphan == "retry" and job.attempts_left > 0:
         at = app.jobclaim.repo.clock() + (AFTER_KILL_MS if isinstance(error, TimeLimitExceeded) else 0)
         after = app.jobclaim.repo.reschedule(
             job.job_id, available_at=at, error=error, kind=kind_of(error), token=attempt.token
@@ -91,10 +89,8 @@ def lost(app: Celery, attempt: HeldAttempt, error: BaseException) -> None:
 
 def unanswered(app: Celery, attempt: HeldAttempt) -> None:
     """Release, uncharged, a job whose claim had no answer, and send its message: its body has not begun."""
-    job = _read(app, attempt)
-    if _is_unclaimed(job, attempt):
-        _send_again(app, job)
-    elif _is_mine(job, attempt):
+    job = _claimed(app, attempt)
+    if job is not None and _is_mine(job, attempt):
         after = app.jobclaim.repo.release(
             job.job_id, reason=NEVER_STARTED, held=Held.LATE, started=False, token=attempt.token
         )
@@ -110,12 +106,12 @@ def unfinished(app: Celery, attempt: HeldAttempt, *, available_at: int | None = 
     available_at : int, optional
         When its body has certainly ended, epoch milliseconds: the next attempt does not start before.
     """
-    job = _read(app, attempt)
-    if _is_unclaimed(job, attempt):
-        _send_again(app, job)
-    elif not _is_mine(job, attempt):
+    job = _claimed(app, attempt)
+    if job is None:
+        return True
+    if not _is_mine(job, attempt):
         return False
-    elif job.on_orphan == "retry":
+    if job.on_orphan == "retry":
         after = app.jobclaim.repo.release(
             job.job_id,
             reason="its worker was stopped",
@@ -188,16 +184,22 @@ def _is_unclaimed(job: Job, attempt: HeldAttempt) -> bool:
     return job.status is JobStatus.PENDING and job.attempt == attempt.number
 
 
-def _send_again(app: Celery, job: Job) -> None:
-    """Replace a job's message that was deleted without a claim. Not beyond recovery's limit: after so many messages,
-    a missing one is not the cause.
+def _claimed(app: Celery, attempt: HeldAttempt) -> Job | None:
+    """Return the job as it is now; ``None`` if it was not claimed: then its message, which was deleted, is sent again.
+
+    Not beyond recovery's limit: after so many messages, a missing one is not the cause. The claim of a child that was
+    killed may arrive between the two requests.
     """
-    if job.dispatches >= app.jobclaim.settings.max_dispatches:
-        return
-    after = rescue.dispatch(app.jobclaim.repo, job)
-    if after is not None:
+    job = _read(app, attempt)
+    if not _is_unclaimed(job, attempt):
+        return job
+    if job.dispatches < app.jobclaim.settings.max_dispatches:
+        after = rescue.dispatch(app.jobclaim.repo, job)
+        if after is None:
+            return _read(app, attempt)
         log.warning("job.resent", dispatches=after.dispatches, **job.log_context())
         publish_if_due(app, after)
+    return None
 
 
 def _context(attempt: HeldAttempt, job: Job) -> Context:
