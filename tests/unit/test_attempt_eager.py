@@ -42,7 +42,7 @@ def takes(value: Any) -> Any:
 
 @shared_task(base=JobTask, bind=True, name="eager.effects")
 def effects(self: Any, table: str) -> None:
-    self.effects.put(TableName=table, Item={"id": "1"}, ConditionExpression="attribute_not_exists(id)")
+    self.effects.put(TableName=table, Item={"job_id": "1"}, ConditionExpression="attribute_not_exists(job_id)")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,9 @@ def test_a_result_that_no_worker_could_store_is_refused_and_a_name_that_cannot_b
 
 def test_a_wait_returns_what_the_test_gives_or_says_how_to_give_it() -> None:
     one = Eagerly("t")
-    with resumed_with({"paid": {"sum": 5}, "late": TIMES_OUT}):
+    with resumed_with({"paid": {"sum": 5}, "late": TIMES_OUT, "": 1}):
+        with pytest.raises(InvalidInput):
+            one.wait_for("")
         with resumed_with({"other": (1,)}):
             assert [one.wait_for("paid"), one.wait_for("other")] == [{"sum": 5}, [1]]
         with pytest.raises(WaitTimeout, match="makes wait 'late' time out"):

@@ -231,7 +231,7 @@ class ReturningTask(Task):
             changed["queue"] = queue
         cause = self.request.retry_cause
         after = self.jobclaim.repo.reschedule(
-            job.job_id, available_at=due, error=cause, kind=cause and kind_of(cause), token=job.claim_token, **changed
+            job.job_id, available_at=due, error=cause, kind=kind_of(cause), token=job.claim_token, **changed
         )
         self._make_room()
         traces.ended(
