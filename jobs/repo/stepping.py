@@ -14,7 +14,6 @@ from typing import Any
 from jobclaim.jobs import checks
 from jobclaim.jobs.durable import calls, typed
 from jobclaim.jobs.encoding import codec
-from jobclaim.jobs.encoding.marks import refuse_mark
 from jobclaim.jobs.errors import InvalidInput
 from jobclaim.jobs.kept import MAX_STEPS, Step
 from jobclaim.jobs.log import get_logger
@@ -97,7 +96,6 @@ class Stepping(Keeping):
     ) -> Any:
         plain = typed.to_json(result, function)
         what = f"the result of step {name!r}"
-        refuse_mark(plain, what)
         took = round((time.monotonic() - started) * 1000)
         with self._lock:
             stored = codec.decode(codec.encode(self._fitting(plain, what)))  # the value as later attempts read it

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobclaim.jobs import IllegalTransition, InvalidInput, JobStatus, checks
+from jobclaim.jobs import IllegalTransition, InvalidInput, JobStatus, checks, clock
 
 NOW = 1_750_000_000_000
 
@@ -175,3 +175,12 @@ def test_a_status_is_known_by_its_name(status: JobStatus) -> None:
 def test_an_unknown_status_is_refused_with_the_known_ones(value: Any) -> None:
     with pytest.raises(IllegalTransition, match="is not a job status; use one of"):
         checks.status(value)
+
+
+def test_time_is_epoch_milliseconds_and_waits_are_of_the_current_time_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("time.time_ns", lambda: 1_750_000_000_123_999_999)
+    monkeypatch.setattr("time.sleep", slept.append)
+    clock.wait(0.5)
+
+    assert (clock.system_clock(), slept) == (1_750_000_000_123, [0.5])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobclaim.jobs import Failure, FailureKind, InvalidInput, Job, JobStatus
+from jobclaim.jobs import EffectRefused, Failure, FailureKind, InvalidInput, Job, JobStatus
 from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.failures.dead import as_dead_letter, is_critical, is_due, rule_of, seal_policy
 from jobclaim.jobs.failures.description import MAX_EXCEPTION, MAX_MESSAGE, MAX_TRACEBACK, bounded, describe
@@ -175,3 +175,8 @@ def test_hooks_are_called_by_what_follows_and_one_that_raises_stops_no_other() -
     call_hooks(as_dead_letter(job(), NOW, None))
 
     assert called == ["rude", "failed", "rude", "failed", "dead"]
+
+
+def test_a_refused_effect_names_its_item_if_it_is_known() -> None:
+    assert EffectRefused("no").key == {}
+    assert EffectRefused("no", key={"id": "1"}).key == {"id": "1"}

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import sys
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,6 +18,7 @@ from structlog.testing import capture_logs
 
 from jobclaim.jobs import (
     AlreadySubmitted,
+    ClaimLost,
     Failure,
     FailureKind,
     IdempotencyMismatch,
@@ -28,6 +30,7 @@ from jobclaim.jobs import (
     JobRepo,
     JobStatus,
     PayloadTooLarge,
+    StepMismatch,
     StoreUnavailable,
 )
 from jobclaim.jobs.encoding.item import UNSENT_EARLIER_MS
@@ -38,6 +41,7 @@ from jobclaim.jobs.protocol.lifecycle import SUBMIT_ROUNDS
 from jobclaim.jobs.repo import room
 from jobclaim.jobs.repo.announcing import announce_end
 from jobclaim.jobs.repo.delivery import Delivery, current, enter, outside
+from jobclaim.jobs.repo.keeping import Keeping
 from jobclaim.jobs.repo.pruning import Pruned, prune
 from jobclaim.jobs.repo.runs import Runs
 from jobclaim.jobs.repo.scoped import RETRY
@@ -45,6 +49,7 @@ from jobclaim.jobs.repo.stepping import completed_now
 from jobclaim.jobs.repo.transaction import PATIENCE_MS, Transaction, afterwards
 from jobclaim.jobs.storage.listing import state_keys
 from jobclaim.jobs.storage.written import Written
+from jobclaim.jobs.transitions import Move
 from jobclaim.settings import ITEM_BUDGET, Settings
 from tests.simulation.client import model_repo
 from tests.support.clock import ManualClock
@@ -626,3 +631,126 @@ def test_a_job_is_read_with_its_large_values_unless_they_are_not_wanted(clock: M
     repo.large = cast("Any", SimpleNamespace(readable=lambda job: replace(job, payload="read")))
 
     assert (repo.get_job("j").payload, repo.get_job("j", large=False).payload) == ("read", None)
+
+
+# --- two processes with one claim
+def test_what_another_process_with_the_claim_recorded_meanwhile_counts(clock: ManualClock) -> None:
+    repo = one_job(clock)
+    claim, ran = claimed(repo), list[int]()
+    other = JobRepo(repo.table.client(), settings=repo.settings, clock=clock)
+    mine, theirs = repo.running("j"), other.running("j", token=claim.claim_token)
+
+    def elsewhere(*call: Any) -> None:
+        thread = threading.Thread(target=theirs.step, args=call)
+        thread.start()
+        thread.join()
+
+    def work() -> int:
+        ran.append(1)
+        result = len(ran) * 10
+        if len(ran) == 1:
+            elsewhere("third", work)
+        return result
+
+    assert (mine.step("first", len, "a"), theirs.step("second", len, "ab")) == (1, 2)
+    assert mine.step("third", work) == 20, "as the other process, which was first, recorded it"
+    with pytest.raises(StepMismatch):
+        mine.step("fourth", elsewhere, "fourth", len, "abc")
+    assert [step.name for step in repo.get_job("j").steps] == ["first", "second", "third", "fourth"]
+
+
+def test_once_a_claim_is_known_to_be_over_no_step_runs(clock: ManualClock) -> None:
+    repo, ran = one_job(clock), list[int]()
+    claim = claimed(repo)
+    mine = repo.running("j")
+    JobRepo(repo.table.client(), settings=repo.settings, clock=clock).update_status(
+        "j", "CANCELLED", token=claim.claim_token
+    )
+    for number in (1, 2):
+        with pytest.raises(ClaimLost):
+            mine.step(f"step {number}", ran.append, number)
+    assert ran == [1]
+
+
+def test_an_asynchronous_step_that_is_finished_is_not_inside_itself(clock: ManualClock) -> None:
+    repo = one_job(clock)
+    claimed(repo)
+
+    async def body() -> list[int]:
+        return [await repo.running("j").astep("s", len, "abc") for _ in range(2)]
+
+    assert asyncio.run(body()) == [3, 3]
+
+
+# --- what a body keeps
+def keeping(clock: ManualClock, **asked: Any) -> tuple[Keeping, JobRepo]:
+    repo = model_repo(settings(**asked), clock)
+    repo.create_job("t", job_id="j", max_attempts=2)
+    return Keeping(repo, claimed(repo), home=7), repo
+
+
+def test_a_checkpoint_that_does_not_fit_is_left_out_of_an_end_and_one_of_a_completed_job_too(
+    clock: ManualClock,
+) -> None:
+    kept, _ = keeping(clock, max_steps_bytes=5_000)
+    kept.reports.tell(1, 2, "", "x" * 5_000, clock())
+    waiting, done = replace(kept.job, status=JobStatus.PENDING), replace(kept.job, status=JobStatus.COMPLETED)
+
+    with capture_logs() as lines:
+        ends = [kept.with_last_report(waiting), kept.with_last_report(done)]
+    assert [(end.progress, end.checkpoint) for end in ends] == [(kept.reports.progress, None)] * 2
+    assert [line["event"] for line in lines] == ["checkpoint.not_written"]
+
+    kept.reports.checkpoint = [1]
+    assert [kept.with_last_report(end).checkpoint for end in (waiting, done)] == [[1], None]
+
+
+def test_a_checkpoint_may_be_cleared_where_nothing_fits(clock: ManualClock) -> None:
+    kept, _ = keeping(clock, max_steps_bytes=1_000)
+    kept.reports.tell(None, None, "", None, clock())
+    with capture_logs() as lines:
+        assert kept.with_last_report(replace(kept.job, status=JobStatus.PENDING, checkpoint=5)).checkpoint is None
+    assert lines == []
+
+
+def test_a_checkpoint_takes_the_room_of_the_one_before_and_is_not_checked_where_there_is_a_bucket(
+    clock: ManualClock,
+) -> None:
+    kept, repo = keeping(clock, max_steps_bytes=NOTHING + room.AROUND + 10)
+    kept.job = replace(kept.job, checkpoint="x" * 10)
+    kept._fits("y" * 8)
+    kept._fits(10**30)
+    with pytest.raises(PayloadTooLarge):
+        kept._fits("y" * 20)
+    with pytest.raises(PayloadTooLarge):
+        kept._fitting("y" * 8, "the result of a step")
+    kept.reports.checkpoint = "y" * 8
+    assert kept.with_last_report(replace(kept.job, status=JobStatus.PENDING)).checkpoint == "y" * 8
+    repo.large = cast("Any", SimpleNamespace(enabled=True))
+    kept._fits("y" * 20)
+
+
+@pytest.mark.parametrize("move", [Move.STEP, Move.PROGRESS])
+def test_only_what_a_bodys_end_depends_on_is_written_until_the_lease_ends(clock: ManualClock, move: Move) -> None:
+    kept, repo = keeping(clock)
+    asked: list[int | None] = []
+    kept.reports.tell(1, 2, "", ..., clock())
+
+    def apply(_: Job, __: Move, after: Job, *, until: int | None) -> Written:
+        asked.append(until)
+        return Written(True, replace(after, nonce="stored")) if len(asked) == 1 else Written(False, None)
+
+    repo.table.apply = apply  # type: ignore[method-assign, assignment]
+    assert kept._write(move, kept.job)
+    assert asked == [kept.job.lease_expires_at if move is Move.STEP else None]
+    assert (kept.reports.progress, kept.job.nonce) == (None, "stored")
+    with pytest.raises(ClaimLost):  # the job is gone
+        kept._write(move, kept.job)
+    assert kept._home == 7
+
+
+def test_sleeps_without_a_name_are_numbered_in_the_order_of_the_body(clock: ManualClock) -> None:
+    repo = one_job(clock)
+    claimed(repo)
+    assert not repo.sleep_until("j", clock() + 5_000)
+    assert repo.get_job("j").waits_for == "sleep/1"

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobclaim.jobs import JobError
-from jobclaim.jobs.redaction import MASK, redact, without_quotes
+from jobclaim.jobs.redaction import MASK, mask, masked_exception, redact, without_quotes
 from jobclaim.settings import Settings
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask
@@ -137,6 +137,9 @@ def test_users_own_lines_are_theirs() -> None:
         ('the endpoint URL: "https://ann:hunter2@sqs.example/"', "the endpoint URL: https://sqs.example"),
         ('the endpoint URL: "https://[::1]:9/x"', "the endpoint URL: https://[::1]:9"),
         ('the endpoint URL: "card 4111"', f"the endpoint URL: {MASK}"),
+        ('the endpoint URL: "http:///path"', f"the endpoint URL: {MASK}"),
+        ('the endpoint URL: "http://x:port/"', f"the endpoint URL: {MASK}"),
+        ('the endpoint URL: "ftp://host/"', f"the endpoint URL: {MASK}"),
         ('he wrote "http://x/?token=4111"', f"he wrote {MASK}"),
         ("not on queues 'low', 'my-queue' or 'a b'", f"not on queues 'low', 'my-queue' or {MASK}"),
         ("configured queues: ['default', 'mail']", "configured queues: ['default', 'mail']"),
@@ -147,7 +150,7 @@ def test_users_own_lines_are_theirs() -> None:
     ],
 )
 def test_free_text_keeps_its_words_and_loses_what_it_quotes(text: str, masked: str) -> None:
-    assert without_quotes(text, {"job_id": "j-1"}) == masked
+    assert without_quotes(text, {"job_id": "j-1", "reason": "it's mine", "card": "4111", "x": "a b"}) == masked
 
 
 def test_a_traceback_keeps_its_frames_and_loses_its_message() -> None:
@@ -182,3 +185,11 @@ def test_only_lines_of_ours_and_of_what_carries_us_lose_their_errors_message(
     assert ("exception" in told, "exc_info" in told) == (shortened, not shortened)
     assert str(told.get("exception", "")).endswith("builtins.ValueError" if shortened else "")
     assert told["card"] == (MASK if masked else "4111")
+
+
+def test_free_text_that_is_no_text_is_left_as_it_is_and_what_is_no_exception_gives_none() -> None:
+    event: dict[str, Any] = {"reason": 5, "error": None, "queue": "mail"}
+    mask(event)
+
+    assert event == {"reason": 5, "error": None, "queue": "mail"}
+    assert masked_exception("text") is masked_exception(None) is None
