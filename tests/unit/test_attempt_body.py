@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from jobclaim.jobs import FailureKind, Job, JobRepo, JobStatus
 from jobclaim.jobs.model import Failure
 from jobclaim.settings import Settings
-from jobclaim.workers.attempt import ending, leaving, outcome, running
+from jobclaim.workers.attempt import ending, leaving, outcome, running, soft_limit
 from jobclaim.workers.attempt.body import BodyDelivery
 from jobclaim.workers.messages.message import HEADER
 from jobclaim.workers.state import worker
@@ -183,6 +183,7 @@ def test_a_body_speaks_for_its_own_claims_alone(make: Any, monkeypatch: pytest.M
 def test_writes_are_tried_as_long_as_the_attempt_may(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "write_until", lambda lease, now: (lease, now))
     assert make().body.write_until(claim(lease_expires_at=5), 7) == (5, 7)
+    assert make().body.writing() is soft_limit.passes_by()
 
 
 @pytest.mark.parametrize(("token", "sees"), [("key", True), ("token-j", True), ("token-other", False)])
@@ -214,6 +215,8 @@ def test_the_end_of_a_claim_finishes_its_spans_once(make: Any) -> None:
     ]
     for after, traced in afters:
         traces.ended.reset_mock()  # type: ignore[attr-defined]
+        world.body.ended(world.repo, one, after)
+        assert not traces.ended.called, "it is not held"  # type: ignore[attr-defined]
         world.claimed(one)
         with patch.object(outcome, "end_spans") as end_spans, capture_logs() as lines:
             for _ in range(2):
@@ -229,6 +232,9 @@ def test_the_end_of_a_claim_finishes_its_spans_once(make: Any) -> None:
 
 def test_a_lost_claim_is_told_of_once(make: Any) -> None:
     world = make()
+    with capture_logs() as lines:
+        world.body.lost(claim(), "not held")
+    assert lines == []
     world.claimed(claim())
     with capture_logs() as lines:
         world.body.lost(claim(), "gone")

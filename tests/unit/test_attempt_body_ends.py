@@ -34,8 +34,6 @@ def test_a_body_knows_its_own_task_under_any_of_its_objects(make: Any) -> None:
     world = make()
     others = [SimpleNamespace(name="t"), SimpleNamespace(name="other")]
     assert [world.body.is_of(task) for task in (world.task, *others)] == [True, True, False]
-    world.task.name = "renamed"
-    assert world.body.is_of(world.task)
 
 
 def test_a_retry_makes_all_open_jobs_pending_and_sends_those_that_are_not_its_own(make: Any) -> None:
@@ -174,6 +172,13 @@ def test_a_body_that_a_worker_runs_is_a_delivery_from_its_beginning_to_its_end(
     assert isinstance(inside, BodyDelivery) is is_delivery
     assert (after is place.NOWHERE, closed) == (True, [("SUCCESS", 7)] * is_delivery)
     assert [one.args for one in prepared] == [(world.task,)] * bool(request_of.get("is_eager"))
+
+
+def test_the_end_of_a_body_whose_beginning_failed_is_no_error(make: Any) -> None:
+    world = make()
+    world.task.request = Request(called_directly=False, is_eager=False, **{TOKEN: "key"})
+    with patch.object(module, "installed_on", return_value="a handle"):
+        contextvars.copy_context().run(module.end, world.task, "SUCCESS", 7)
 
 
 def test_a_task_that_a_body_calls_does_not_end_its_callers_delivery(make: Any) -> None:

@@ -229,16 +229,17 @@ def test_a_retry_that_was_not_written_ends_the_body(asked: Asked) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "countdown"), [({}, 6.0), ({"countdown": 1}, 1), ({"eta": ETA}, None), ({"countdown": 0}, 0)]
+    ("options", "countdown"), [({}, 10.0), ({"countdown": 1}, 1), ({"eta": ETA}, None), ({"countdown": 0}, 0)]
 )
 def test_a_policy_gives_the_delay_of_a_retry_without_one(
     asked: Asked, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], countdown: float | None
 ) -> None:
-    monkeypatch.setattr(
-        type(asked.task), "retry_policy", RetryPolicy(max_attempts=1, base=3, factor=2, full_jitter=False)
-    )
+    rule = RetryRule((ValueError,), RetryPolicy(base=5, factor=2, full_jitter=False))
+    policy = RetryPolicy(max_attempts=1, base=3, factor=2, full_jitter=False, rules=(rule,))
+    monkeypatch.setattr(type(asked.task), "retry_policy", policy)
     during(BROKEN, lambda: asked.task.retry(**options))
-    assert asked.calls[0][1]["countdown"] == countdown
+    asked.task.retry(exc=BROKEN, **options)
+    assert [call[1]["countdown"] for call in asked.calls] == [countdown] * 2
 
 
 def test_a_policy_that_does_not_retry_an_error_raises_it_and_without_one_retries(asked: Asked) -> None:
@@ -251,6 +252,21 @@ def test_a_policy_that_does_not_retry_an_error_raises_it_and_without_one_retries
 
 # --- classes
 POLICY = RetryPolicy(max_attempts=4, base=3, factor=2)
+
+
+def test_what_another_base_class_does_with_a_subclass_is_done() -> None:
+    seen: list[dict[str, Any]] = []
+
+    class Hooked(Task):
+        abstract = True
+
+        def __init_subclass__(cls, **options: Any) -> None:
+            seen.append(options)
+
+    class Both(ReturningTask, Hooked, option=1):
+        abstract = True
+
+    assert (seen, Both.abstract) == ([{"option": 1}], True)
 
 
 def test_a_class_with_a_policy_is_retried_as_it_says_unless_it_says_otherwise_itself() -> None:

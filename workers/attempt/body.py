@@ -175,7 +175,7 @@ class BodyDelivery(place.Delivery):
 
     def is_of(self, task: Any) -> bool:
         """Return whether the task's own body runs, not one that it calls."""
-        return task is self._task or task.name == self._task.name
+        return bool(task.name == self._task.name)
 
     @contextmanager
     def retrying(self, cause: BaseException | None) -> Iterator[None]:
@@ -195,7 +195,7 @@ class BodyDelivery(place.Delivery):
             For that job: nothing may be sent.
         """
         cause = self._cause
-        kind = outcome.kind_of(cause) if cause else None
+        kind = outcome.kind_of(cause)
         own: Job | None = None
         for repo, claim in self.open_claims():
             is_own = own is None and claim.task == self._task.name
