@@ -105,7 +105,7 @@ def test_a_telephone_shows_every_page_without_scrolling_sideways(
 
 
 def test_a_live_page_refreshes_itself_without_a_fault(shop: Shop, browser: Browser) -> None:
-    with visiting(browser, shop.url) as visitor:
+    with visiting(browser, shop.url, motion="no-preference") as visitor:
         page = visitor.open("jobs")
         for _ in range(2):
             with page.expect_response("**/jobs"):
