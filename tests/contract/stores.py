@@ -20,6 +20,8 @@ QUEUES = (QueueSpec(name="default"), QueueSpec(name="ai"), QueueSpec(name="email
 Answer = Callable[[], Any]
 LEDGER = unique_name("ledger")
 """A caller's own table; its key is ``id``."""
+BATCH = 25
+"""Items of one request at most."""
 WRITES = ("put_item", "update_item", "transact_write_items")
 
 
@@ -74,10 +76,13 @@ class Store:
     def empty(self) -> None:
         """Delete all items, and forget what was sent."""
         self.sent.clear()
-        for job_id in self.items():
-            self.client.delete_item(TableName=self.settings.job_table, Key={"job_id": {"S": job_id}})
-        for name in self.ledger():
-            self.client.delete_item(TableName=LEDGER, Key={"id": {"S": name}})
+        gone = [(self.settings.job_table, {"job_id": {"S": job_id}}) for job_id in self.items()]
+        gone += [(LEDGER, {"id": {"S": name}}) for name in self.ledger()]
+        for first in range(0, len(gone), BATCH):
+            request: dict[str, list[Any]] = {}
+            for table, key in gone[first : first + BATCH]:
+                request.setdefault(table, []).append({"DeleteRequest": {"Key": key}})
+            assert not self.client.batch_write_item(RequestItems=request)["UnprocessedItems"]
 
     def repo(self, client: Any = None, settings: Settings | None = None) -> JobRepo:
         """Give a repo with its own memory of claims, as another process has; its waits move the clock, not the test.
