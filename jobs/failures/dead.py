@@ -84,7 +84,7 @@ def decided(job: Job, verb: str, by: str, why: str, now: int) -> Job:
 
 def is_due(job: Job, now: int) -> bool:
     """Check whether recovery must start the job again."""
-    return job.dead_state == DeadState.SCHEDULED and job.retry_at <= now
+    return job.dead_state == DeadState.SCHEDULED and 0 < job.retry_at <= now
 
 
 def _opened(policy: str) -> dict[str, Any]:
