@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +16,15 @@ from jobclaim.workers.schedule import foreign
 from jobclaim.workers.schedule.beat import JobScheduler
 
 NIGHTLY = {"nightly": ScheduleSpec(task="report", every=60)}
+
+
+@pytest.fixture(autouse=True)
+def same_signals() -> Iterator[None]:
+    """Beat leaves its own handlers behind, for its process ends with it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 class Own(JobScheduler):
