@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -40,9 +41,11 @@ def swap(change: Change, path: str) -> None:
     for name, function in _functions(module):
         code = changed.get(name)
         if code is not None and code.co_freevars == function.__code__.co_freevars:
-            if code.co_code != function.__code__.co_code or code.co_consts != function.__code__.co_consts:
+            # what `types.coroutine` has made of a generator when the module was imported
+            code = code.replace(co_flags=code.co_flags | function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE)
+            if code != function.__code__:
                 count += 1
-            function.__code__ = code
+                function.__code__ = code
     if not count:
         raise CannotBeMade(f"{change.name} is not in a function of {module.__name__}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -48,6 +49,23 @@ def test_a_changed_function_is_what_everybody_calls() -> None:
         swap(change, PATH)
         os._exit(0 if ClaimBook.take_unanswered.__code__ is not before else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_an_awaitable_generator_stays_one_beside_a_change() -> None:
+    from jobclaim.workers.attempt.coroutines import AsyncBody
+
+    path = "workers/attempt/coroutines.py"
+    known = changes(path, Path(path).read_text())
+    beside, inside = (next(one for one in known if name in one.name) for name in ("is_at_work", "AsyncBody._drive"))
+    for change in (beside, inside):
+        child = os.fork()
+        if child == 0:
+            before = AsyncBody._drive.__code__
+            swap(change, path)
+            after = AsyncBody._drive.__code__
+            is_awaitable = bool(after.co_flags & inspect.CO_ITERABLE_COROUTINE)
+            os._exit(0 if is_awaitable and (after is before) is (change is beside) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_change_outside_of_functions_is_not_made_silently() -> None:
