@@ -35,9 +35,11 @@ document.addEventListener("securitypolicyviolation", (event) => {
   window.violations.push(`${event.violatedDirective} blocked ${event.blockedURI} (${event.sample})`);
 });
 """
+COLOR_RULES = ["color-contrast", "link-in-text-block"]
+"""Those of axe-core's usual rules that look at colors."""
 AXE = """
-async () => {
-  const found = await axe.run(document, { resultTypes: ["violations"] });
+async (only) => {
+  const found = await axe.run(document, { resultTypes: ["violations"], ...only });
   return found.violations.map((rule) => ({
     id: rule.id, impact: rule.impact, help: rule.help, nodes: rule.nodes.map((node) => node.html.slice(0, 200)),
   }));
@@ -95,11 +97,15 @@ class Visitor:
         found: list[str] = self.page.evaluate("window.violations")
         return found
 
-    def barriers(self) -> list[dict[str, Any]]:
-        """What axe-core finds serious or critical: it keeps somebody from using the page."""
+    def barriers(self, *, colors_only: bool = False) -> list[dict[str, Any]]:
+        """What axe-core finds serious or critical: it keeps somebody from using the page.
+
+        Of a page that was looked at in another theme, only the colors are to be looked at again.
+        """
         if self.page.evaluate("typeof axe") == "undefined":
             self.page.evaluate(axe_core().read_text())
-        found: list[dict[str, Any]] = self.page.evaluate(AXE)
+        only = {"runOnly": {"type": "rule", "values": COLOR_RULES}} if colors_only else {}
+        found: list[dict[str, Any]] = self.page.evaluate(AXE, only)
         return [rule for rule in found if rule["impact"] in ("serious", "critical")]
 
 
