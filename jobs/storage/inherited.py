@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import ctypes
 import os
+from functools import cache
 from typing import Any, Final
 from weakref import WeakSet
 
 _open: Final[WeakSet[Any]] = WeakSet()
-_watching: Final[list[bool]] = []
 
 
 def leave_to_parent(connection: Any) -> Any:
     """Make every child forked from now on leave a connection of this process open; return the connection."""
-    if not _watching:
-        _watching.append(True)
-        os.register_at_fork(after_in_child=_keep)
+    _watch_forks()
     _open.add(connection)
     return connection
+
+
+@cache
+def _watch_forks() -> None:
+    os.register_at_fork(after_in_child=_keep)
 
 
 def _keep() -> None:

@@ -115,12 +115,11 @@ class LeanClient:
         self._sleep = sleep
         self._options = {
             pycurl.URL: known.url,
-            pycurl.POST: 1,
             pycurl.CONNECTTIMEOUT_MS: int(1000 * known.connect_seconds),
             pycurl.CAINFO: known.certificates,
             pycurl.PROXY: "",
-            pycurl.NOSIGNAL: 1,
-            pycurl.TCP_KEEPALIVE: 1,
+            pycurl.NOSIGNAL: True,
+            pycurl.TCP_KEEPALIVE: True,
         }
         self._idle: deque[Any] = deque()
         self._signed = SignedRequests(known)

@@ -47,6 +47,7 @@ AROUND: Final = (
     "jobs/*.py",
 )
 UNIT: Final = (
+    "access",
     "acting",
     "adoption",
     "async_bodies",
@@ -78,7 +79,7 @@ UNIT: Final = (
     "jobs_*",
     "large_payloads",
     "lasting_*",
-    "lean_client",
+    "lean_*",
     "leaving",
     "metrics",
     "oldest",
@@ -98,6 +99,7 @@ UNIT: Final = (
     "retry_policy",
     "revoke",
     "search",
+    "signing",
     "soft_limit",
     "statistics*",
     "strange_messages",

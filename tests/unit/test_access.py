@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from jobclaim.jobs.storage import access, connect
-from jobclaim.jobs.storage.lean import LeanClient, client_of
+from jobclaim.jobs.storage.lean import LeanClient, client_of, lean
 from jobclaim.settings import Service, Settings
 
 
@@ -32,6 +34,9 @@ def known(found: Any) -> dict[str, Any]:
         ({"sqs_endpoint_url": "http://localhost:1", "dynamodb_endpoint_url": "http://[::1]:2"}, {}),
         ({}, {"AWS_CA_BUNDLE": "/etc/own.pem"}),
         ({}, {"REQUESTS_CA_BUNDLE": "/etc/theirs.pem"}),
+        ({}, {"ENDPOINT_URL": "http://127.0.0.1:9", "SQS": "of another program"}),
+        ({"endpoint_url": "http://127.0.0.1:8000"}, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}),
+        ({"endpoint_url": "http://127.0.0.1:8000"}, {"AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:9"}),
     ],
 )
 def test_it_is_that_of_a_boto3_client(
@@ -68,6 +73,48 @@ def test_what_only_a_client_resolves_is_asked_of_a_client(
     assert access.of_settings(settings, "dynamodb") is None
     made = client_of(settings, "dynamodb")
     assert made.meta.endpoint_url == connect.client(settings, "dynamodb").meta.endpoint_url
+
+
+@pytest.mark.parametrize("profile", ["signature_version = v4a", "dynamodb =\n  signature_version = v4a"])
+def test_signatures_are_a_clients_even_where_the_endpoint_is_chosen(
+    profile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text(f"[default]\n{profile}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    assert access.of_settings(Settings(endpoint_url="http://127.0.0.1:8000"), "dynamodb") is None
+
+
+def test_a_variable_without_a_value_sets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "")
+    assert access.of_settings(Settings(), "dynamodb") is not None
+
+
+@pytest.mark.parametrize(
+    ("changed", "proxy", "direct"),
+    [
+        ({}, "", True),
+        ({"url": "https://aws.example/dynamodb/"}, "", False),
+        ({"certificates": ""}, "", False),
+        ({}, "http://127.0.0.1:9", False),
+    ],
+    ids=["root", "path", "not verified", "proxy"],
+)
+def test_libcurl_asks_the_root_of_a_verified_server_without_a_proxy(
+    changed: dict[str, Any], proxy: str, direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    if proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+    found = access.of_settings(Settings(), "dynamodb")
+    assert found is not None
+    assert replace(found, **changed).is_direct() is direct
+
+
+def test_a_client_that_verifies_no_server_has_no_certificates() -> None:
+    unverified = boto3.client("dynamodb", region_name="us-east-1", verify=False)
+    assert access.of_client(unverified).certificates == ""
+    assert lean(unverified) is unverified
 
 
 def test_a_client_of_boto3_is_made_for_rare_requests_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from celery import shared_task
 from pydantic import BaseModel
 
 from jobclaim.jobs import IllegalTransition, InvalidInput, InvalidPayload, Job, JobStatus, StoreUnavailable
-from jobclaim.jobs.storage.edits import Edited, Edits
+from jobclaim.jobs.storage.edits import KEPT, Edited, Edits
 from jobclaim.recovery.dead import resolve_edited
 from jobclaim.testing import Harness
 from jobclaim.workers import IdempotentTask, JobTask
@@ -61,6 +61,21 @@ def test_a_new_job_runs_and_each_names_the_other_and_the_old_one_is_untouched(jo
     assert links.around(new.job_id) == Edited(old.job_id, ())
     again = edited(jobclaim, old, to_payload([{"number": 3}], {}))
     assert links.around(old.job_id).edited_as == (new.job_id, again.job_id)
+
+
+def test_a_job_names_its_last_edited_retries_each_once_and_may_be_one_itself(jobclaim: Harness) -> None:
+    links = Edits.of(jobclaim.repo)
+    assert links.around("old") == Edited()
+    for number in range(KEPT + 2):
+        links.link("old", f"new-{number}", seconds=60)
+    links.link("old", "new-5", seconds=60)
+    links.link("new-5", "newer", seconds=60)
+    assert links.around("old").edited_as == (
+        *(f"new-{number}" for number in range(2, KEPT + 2) if number != 5),
+        "new-5",
+    )
+    assert links.around("new-5") == Edited("old", ("newer",))
+    assert links.around("newer") == Edited("new-5")
 
 
 def test_values_that_json_lacks_are_kept(jobclaim: Harness) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import Counter
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from jobclaim.jobs import AlreadySubmitted, JobRepo
 from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.storage import pending
 from jobclaim.jobs.storage.counters import Counters
-from jobclaim.jobs.storage.pending import Pending, write_all
+from jobclaim.jobs.storage.pending import LAST_SECONDS, Pending, write_all, writes_by_itself
 from jobclaim.settings import Settings
 from tests.simulation.client import model_repo
 from tests.support.clock import ManualClock
@@ -36,7 +39,7 @@ class Written:
 @pytest.fixture
 def by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """As outside of tests."""
-    monkeypatch.setattr(pending, "writes_by_itself", lambda clock: clock is system_clock)
+    monkeypatch.setattr(pending, "writes_by_itself", writes_by_itself)
     monkeypatch.setattr(pending, "_by_process", {})
 
 
@@ -73,6 +76,93 @@ def test_under_a_clock_of_a_test_nothing_is_written_by_itself(by_itself: None) -
     Pending(written, every=0, clock=ManualClock()).add({"a": 1})
     write_all()
     assert written.writes == []
+
+
+class Timer:
+    """A thread's timer that the test looks at."""
+
+    made: list[Timer]
+
+    def __init__(self, seconds: float, write: Callable[[], Any]) -> None:
+        self.seconds, self.write = seconds, write
+        self.daemon = self.started = False
+        self.made.append(self)
+
+    def start(self) -> None:
+        self.started = True
+
+
+def test_a_batch_of_numbers_is_written_once_after_some_seconds(
+    by_itself: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending.threading, "Timer", Timer)  # type: ignore[attr-defined]
+    monkeypatch.setattr(Timer, "made", [], raising=False)
+    written = Written()
+    numbers = Pending(written, every=7, clock=system_clock)
+    for batch in (1, 2):
+        for _ in range(3):
+            numbers.add({"a": 1})
+        assert len(Timer.made) == batch
+        timer = Timer.made[-1]
+        assert (timer.seconds, timer.daemon, timer.started) == (7, True, True), "a process ends without waiting for it"
+        timer.write()
+        assert (written.numbers["a"], written.writes) == (3 * batch, [False] * batch)
+
+
+class Held:
+    """A lock that another thread holds for too long."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+
+    def acquire(self, *, timeout: float) -> bool:
+        self.asked.append(timeout)
+        return False
+
+
+def test_only_an_ending_process_gives_up_on_a_write_that_does_not_end() -> None:
+    written = Written()
+    numbers = Pending(written, every=10, clock=system_clock)
+    numbers.add({"a": 1})
+    held: Any = Held()
+    numbers._state().writing = held
+    assert numbers.flush(last=True) is False
+    assert numbers.flush() is False
+    assert held.asked == [LAST_SECONDS, -1]
+    assert written.writes == []
+
+
+@pytest.mark.parametrize(("works", "writes"), [(True, 3), (False, 1)])
+def test_an_ending_process_drops_the_rest_at_the_first_failure(by_itself: None, works: bool, writes: int) -> None:
+    tried = []
+
+    def write(_: Counter[Any], last: bool) -> bool:
+        tried.append(last)
+        return works
+
+    for _ in range(3):
+        Pending(write, every=1000, clock=system_clock).add({"a": 1})
+    write_all()
+    assert tried == [True] * writes
+
+
+def test_each_process_writes_once_as_it_ends_and_a_child_of_multiprocessing_too(
+    by_itself: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_exit: list[Any] = []
+    at_end_of_child: list[tuple[Any, Any, int]] = []
+    ends = SimpleNamespace(
+        register=at_exit.append, unregister=lambda asked: at_exit.remove(asked) if asked in at_exit else None
+    )
+    forking = SimpleNamespace(Finalize=lambda of, call, exitpriority: at_end_of_child.append((of, call, exitpriority)))
+    monkeypatch.setattr(pending, "atexit", ends)
+    for pid, module in ((10, None), (11, forking), (12, forking)):  # each forked by the one before
+        monkeypatch.setattr(pending, "os", SimpleNamespace(getpid=lambda pid=pid: pid))
+        monkeypatch.setitem(sys.modules, "multiprocessing.util", module)
+        for _ in range(2):
+            Pending(Written(), every=1000, clock=system_clock).add({"a": 1})
+        assert at_exit == [write_all]
+    assert at_end_of_child == [(None, write_all, 0)] * 2
 
 
 def test_threads_lose_no_number() -> None:

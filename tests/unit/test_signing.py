@@ -22,6 +22,7 @@ URLS = (
     "https://sqs.eu-west-1.amazonaws.com:443/",
     "https://vpce-0.sqs.eu-west-1.vpce.amazonaws.com/",
     "http://[::1]:8000/",
+    "http://localhost:80/",
 )
 TARGETS = {"dynamodb": "DynamoDB_20120810.UpdateItem", "sqs": "AmazonSQS.SendMessage"}
 NOW = datetime(2026, 11, 29, 23, 59, 59, tzinfo=UTC)
