@@ -28,7 +28,6 @@ from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import Item, attribute
 from jobclaim.jobs.storage.note_keys import SEPARATOR, Kind, key
 from jobclaim.jobs.storage.records import Records
-from jobclaim.jobs.storage.resilience import condition_failed
 
 MEMBER_DIGITS: Final = 14
 """Digits of the hash of a member of a small chord: two of 1,000 collide once in 10**11 chords."""
@@ -105,9 +104,7 @@ class Members(Records):
                         ReturnValuesOnConditionCheckFailure="ALL_OLD",
                     )
                 )
-            except ClientError as error:
-                if not condition_failed(error):
-                    raise
+            except ClientError as error:  # `persistently` lets only a refused condition through
                 response: Any = error.response
                 sizes = self._remember(name, response["Item"]["plan"]["S"])
         return self._arrive_in_part(name, sizes, member, seconds)

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.encoding.item import Item
-from jobclaim.jobs.storage.resilience import condition_failed, persistently
+from jobclaim.jobs.storage.resilience import persistently
 from jobclaim.jobs.storage.table import JobTable
 from jobclaim.settings import Settings
 
@@ -57,9 +57,7 @@ class Records:
         """Make a conditional write; return whether it was applied, and the record in the answer."""
         try:
             answer = self._ask(lambda: getattr(self._client(), operation)(TableName=self._table, **request))
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
+        except ClientError as error:  # `persistently` lets only a refused condition through
             refused: Any = error.response
             return False, refused.get("Item") or {}
         return True, answer.get("Attributes") or {}
