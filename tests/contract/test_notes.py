@@ -18,16 +18,22 @@ from jobclaim.jobs.storage.lean import LeanClient
 from jobclaim.jobs.storage.members import ONE_NOTE
 from jobclaim.jobs.storage.notes import Notes
 from jobclaim.settings import Settings
-from tests.support.endpoints import Endpoint, unique_name
+from tests.simulation.client import model_repo
+from tests.support.clock import ManualClock
+from tests.support.endpoints import unique_name
+from tests.support.recovery import MODEL_AND_REAL, REAL, bench_settings
 
-pytestmark = pytest.mark.real
 MEMBERS = 40
+on_real = pytest.mark.parametrize("repo", REAL[:1], indirect=True)
+"""For tests that need requests made at once, or billed."""
 
 
-@pytest.fixture
-def repo(dynamodb_local: Endpoint) -> JobRepo:
-    """Jobs in a table of their own, asked by the lean client, as deployed repos are."""
-    name = unique_name("notes")
+@pytest.fixture(params=MODEL_AND_REAL)
+def repo(request: pytest.FixtureRequest, clock: ManualClock) -> JobRepo:
+    """Jobs in a table of their own; the real one is asked by the lean client, as deployed repos do."""
+    if request.param == "model":
+        return model_repo(bench_settings(), clock)
+    dynamodb_local, name = request.getfixturevalue("dynamodb_local"), unique_name("notes")
     settings = Settings(
         dynamodb_endpoint_url=dynamodb_local.endpoint_url, job_table=f"{name}-jobs", fleet_table=f"{name}-fleet"
     )
@@ -64,6 +70,7 @@ def billed(repo: JobRepo) -> Iterator[Counter[str]]:
         events.unregister("after-call.dynamodb", collect)
 
 
+@on_real
 def test_members_that_come_at_once_and_twice_are_counted_once(notes: Notes) -> None:
     assert not notes.expect("chord", MEMBERS, seconds=60).complete
     coming = [f"member-{number}" for number in range(MEMBERS)] * 2
@@ -80,6 +87,7 @@ def test_members_may_come_before_their_number_is_known(notes: Notes) -> None:
     assert notes.expect("early", 2, seconds=60).complete
 
 
+@on_real
 def test_a_thousand_members_fit(notes: Notes) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: notes.arrive("large", f"member-{number}", seconds=60), range(1000)))
@@ -90,6 +98,7 @@ def names(members: int) -> list[str]:
     return [f"member-{number}" for number in range(members)]
 
 
+@on_real
 @pytest.mark.parametrize("members", [100, 2_000])
 def test_a_member_costs_less_than_two_write_units_however_many_there_are(repo: JobRepo, members: int) -> None:
     coming = names(members)
@@ -103,6 +112,7 @@ def test_a_member_costs_less_than_two_write_units_however_many_there_are(repo: J
     assert max(units.values()) < 400, "no key takes a large share of the writes"
 
 
+@on_real
 @pytest.mark.parametrize("members", [1, 2, ONE_NOTE, ONE_NOTE + 1, 130, 700])
 def test_the_last_member_of_many_threads_completes_the_chord(repo: JobRepo, members: int) -> None:
     notes, coming = Notes.of(repo), names(members)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,21 +11,20 @@ from jobclaim.jobs import JobRepo
 from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.storage.tick_notes import STALE_MS, Taken, TickNotes
 from tests.support.clock import ManualClock
-from tests.support.endpoints import Endpoint
-from tests.support.recovery import Bench, bench_settings
-
-pytestmark = pytest.mark.real
+from tests.support.recovery import MODEL_AND_REAL, REAL, Bench, bench_settings, store
 
 
-@pytest.fixture
-def bench(dynamodb_local: Endpoint) -> Bench:
-    return Bench(dynamodb_local.client(max_pool_connections=16), bench_settings(), ManualClock(system_clock()))
+@pytest.fixture(params=MODEL_AND_REAL)
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    with store(request.param, request) as client:
+        yield Bench(client, bench_settings(), ManualClock(system_clock()))
 
 
 def notes(repo: JobRepo) -> TickNotes:
     return TickNotes.of(repo)
 
 
+@pytest.mark.parametrize("bench", REAL[:1], indirect=True)
 def test_of_beats_in_parallel_one_takes_a_tick(bench: Bench) -> None:
     with ThreadPoolExecutor(8) as pool:
         taken = list(pool.map(lambda n: notes(bench.new_repo()).take("t", f"beat-{n}"), range(8)))

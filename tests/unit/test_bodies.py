@@ -38,3 +38,13 @@ def test_what_has_no_json_is_refused() -> None:
         bodies.to_json({"B": b"x"})
     with pytest.raises(ValueError, match=r"."):
         bodies.from_json(b"<html>")
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_orjson_alone_is_asked_where_it_is_installed_and_not_missed_where_it_is_not(
+    installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "ORJSON", installed)
+    monkeypatch.delattr(bodies, "json" if installed else "orjson")
+    value = {"a": [1, "é"]}
+    assert bodies.from_json(bodies.to_json(value)) == value
