@@ -42,6 +42,7 @@ def known(found: Any) -> dict[str, Any]:
 def test_it_is_that_of_a_boto3_client(
     service: Service, settings: dict[str, Any], environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
     found = access.of_settings(Settings(**settings), service)
