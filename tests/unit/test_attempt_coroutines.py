@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest.mock import MagicMock, patch
 
 import pytest
+from celery import Celery, Task, _state, current_task
+from celery.exceptions import SoftTimeLimitExceeded
 
-from jobclaim.workers.attempt import coroutines
-from jobclaim.workers.attempt.coroutines import interrupt, is_async, refuse_awaitable
+from jobclaim.jobs import JobCancelled
+from jobclaim.workers.attempt import checking, coroutines, running
+from jobclaim.workers.attempt.coroutines import (
+    MARK,
+    AsyncBody,
+    interrupt,
+    is_async,
+    prepare,
+    prepare_instance,
+    refuse_awaitable,
+)
 
 
 async def body() -> int:
@@ -18,6 +33,10 @@ async def body() -> int:
 
 async def stream() -> Any:
     yield 1
+
+
+def halves(number: int) -> float:
+    return number / 2
 
 
 class Awaitable:
@@ -52,3 +71,157 @@ def test_a_wrapped_coroutine_function_is_one() -> None:
     assert (is_async(body), is_async(wrapper)) == (True, False)
     wrapper.__wrapped__ = body  # type: ignore[attr-defined]
     assert is_async(wrapper)
+
+    async def waits() -> None:
+        """An asynchronous wrapper of a plain function."""
+
+    waits.__wrapped__ = print  # type: ignore[attr-defined]
+    assert is_async(waits)
+
+
+def test_a_body_is_known_by_its_key_while_it_runs() -> None:
+    known = MagicMock()
+    with coroutines._known("key", known), coroutines._known("", MagicMock()):
+        assert (interrupt("key"), interrupt("")) == (True, False)
+    assert interrupt("key") is False
+
+
+# --- a task's ``run``
+@pytest.mark.parametrize("is_static", [False, True])
+def test_a_class_is_prepared_once(is_static: bool) -> None:
+    kind: Any = type("Kind", (Task,), {"run": staticmethod(body) if is_static else body})
+    prepare(kind)
+    prepared = kind.run
+    prepare(kind)
+    assert (kind.run, getattr(prepared, MARK)) == (prepared, True)
+
+
+def test_a_task_that_was_made_before_is_prepared_below_celerys_retries_once() -> None:
+    task = Celery(set_as_current=False).task(name="t.body", autoretry_for=(ValueError,))(body)
+    task = task._get_current_object()
+    prepare_instance(task)
+    prepared = task._orig_run
+    prepare_instance(task)
+    assert (task._orig_run, getattr(prepared, MARK)) == (prepared, True)
+
+
+def test_a_plain_body_below_celerys_retries_is_left_as_it_is() -> None:
+    task = Celery(set_as_current=False).task(name="t.halves", autoretry_for=(ValueError,))(halves)._get_current_object()
+    prepare_instance(task)
+    assert task._orig_run is halves
+
+
+def test_a_class_without_a_body_is_left_as_it_is() -> None:
+    kind: Any = type("Kind", (), {})
+    prepare(kind)
+    assert not hasattr(kind, "run")
+
+
+# --- an attempt
+def attempt_of(run: Any, *, soft_limit: float | None = None) -> Any:
+    """Run a body as a thread's attempt does, and return its result and the request that counts as running."""
+    task = Celery(set_as_current=False).task(name=f"t.{run.__name__}")(run)
+    task.push_request(called_directly=False)
+
+    def attempt() -> Any:
+        running.enter(soft_limit)
+        return coroutines.complete(run(), task), coroutines._inside.get()
+
+    return contextvars.copy_context().run(attempt)
+
+
+def prepared(name: str, run: Any) -> Any:
+    """Make a task of a prepared class."""
+    kind: Any = type("Prepared", (Task,), {"name": name, "run": staticmethod(run)})
+    prepare(kind)
+    return Celery(set_as_current=False).register_task(kind())
+
+
+@contextmanager
+def attempt_under_way(task: Any) -> Iterator[None]:
+    """What Celery's tracer sets round a body."""
+    task.push_request(called_directly=False)
+    _state._task_stack.push(task)
+    try:
+        yield
+    finally:
+        _state._task_stack.pop()
+
+
+def test_an_attempt_in_a_thread_needs_no_soft_limit_and_leaves_no_request_behind() -> None:
+    assert attempt_of(body) == (1, None)
+
+
+def test_an_eager_call_from_a_running_loop_has_its_task() -> None:
+    async def named() -> str:
+        return str(current_task.name)
+
+    async def view() -> Any:
+        return attempt_of(named)
+
+    assert asyncio.run(view()) == ("t.named", None)
+
+
+def test_what_a_decorator_returns_without_calling_the_body_is_the_result() -> None:
+    def cached() -> int:
+        return 7
+
+    cached.__wrapped__ = body  # type: ignore[attr-defined]
+    task = prepared("t.cached", cached)
+    with attempt_under_way(task):
+        assert task.run() == 7
+
+
+def test_the_body_of_another_task_is_a_coroutine_for_a_plain_body() -> None:
+    other = prepared("t.other", body)
+    with attempt_under_way(prepared("t.plain", halves)):
+        assert asyncio.run(other.run()) == 1
+
+
+def test_a_cancelled_job_ends_as_one_though_its_body_lets_the_cancel_escape() -> None:
+    async def lets_it_escape() -> None:
+        raise asyncio.CancelledError
+
+    cancelled = JobCancelled("a person")
+    with patch.object(checking, "check_cancelled", side_effect=cancelled), pytest.raises(JobCancelled):
+        attempt_of(lets_it_escape)
+
+
+def test_a_body_that_has_not_begun_is_not_at_work() -> None:
+    begins = body()
+    assert not AsyncBody(begins).is_at_work
+    begins.close()
+
+
+def test_a_cancel_from_within_comes_where_the_body_awaits() -> None:
+    async def cancels_itself() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            return "cancelled"
+        return "went on"
+
+    assert asyncio.run(AsyncBody(cancels_itself()).run()) == "cancelled"
+
+
+def test_a_limit_does_not_count_as_a_cancel_in_the_body() -> None:
+    async def cancels() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        with pytest.raises(SoftTimeLimitExceeded):
+            await asyncio.sleep(60)
+        return task.cancelling()
+
+    limited = AsyncBody(cancels())
+    limited.interrupt(SoftTimeLimitExceeded())
+    assert asyncio.run(limited.run()) == 0
+
+
+def test_another_error_than_the_cancel_reaches_the_body_itself() -> None:
+    interrupted = AsyncBody(MagicMock())
+    interrupted._error, interrupted._task = SoftTimeLimitExceeded(), MagicMock()
+    error = GeneratorExit()
+    assert interrupted._error_to_raise(error) is error

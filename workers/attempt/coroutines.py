@@ -65,14 +65,10 @@ class AsyncBody:
     async def run(self) -> Any:
         """Run it; await this once."""
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-        timer = self._at_soft_limit()
+        self._set_timer(self._loop)
         for error in self._early:
             self._loop.call_soon(self._throw, error)
-        try:
-            return await self._drive()
-        finally:
-            if timer is not None:
-                timer.cancel()
+        return await self._drive()
 
     @property
     def is_at_work(self) -> bool:
@@ -87,16 +83,16 @@ class AsyncBody:
             self._loop.call_soon_threadsafe(self._throw, error)
 
     def _throw(self, error: BaseException | None) -> None:
-        if self._task is not None and not self._task.done():
+        if self._task is not None:
             self._error = error
             self._task.cancel()
 
-    def _at_soft_limit(self) -> asyncio.TimerHandle | None:
+    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the loop, which ends with the body, raise the soft limit of an attempt in a thread."""
         attempt = running.current()
-        if attempt is None or attempt.soft_at is None or self._loop is None:
-            return None
-        wait = attempt.soft_at - time.monotonic()
-        return self._loop.call_later(max(0.0, wait), self._throw, SoftTimeLimitExceeded(attempt.soft_limit))
+        if attempt is not None and attempt.soft_at is not None:
+            wait = max(0.0, attempt.soft_at - time.monotonic())
+            loop.call_later(wait, self._throw, SoftTimeLimitExceeded(attempt.soft_limit))
 
     @types.coroutine
     def _drive(self) -> Generator[Any, None, Any]:
@@ -136,7 +132,7 @@ def prepare(task: type[Any]) -> None:
     """Prepare a task class whose body is an ``async def`` to run to its end wherever an attempt calls it."""
     static = inspect.getattr_static(task, "run", None)
     run = static.__func__ if isinstance(static, staticmethod) else static
-    if run is None or not is_async(run) or getattr(run, MARK, False):
+    if not is_async(run) or getattr(run, MARK, False):
         return
     run_ = _to_its_end(run, task)
     task.run = staticmethod(run_) if isinstance(static, staticmethod) else run_
@@ -188,9 +184,7 @@ def _to_its_end(run: Callable[..., Any], owner: type[Any]) -> Callable[..., Any]
 
 def _is_attempt(task: Any, owner: type[Any]) -> bool:
     """Return whether a worker or an eager call runs the task. A body that calls it awaits the coroutine itself."""
-    if not isinstance(task, owner):
-        return False
-    request = task.request_stack.top
+    request = task.request_stack.top if isinstance(task, owner) else None
     return request is not None and not request.called_directly and _inside.get() is not request
 
 
@@ -275,5 +269,5 @@ def _keep(context: contextvars.Context) -> None:
     spans.
     """
     for variable, value in context.items():
-        if variable is not _inside and variable.get(None) is not value:
+        if variable is not _inside:
             variable.set(value)
