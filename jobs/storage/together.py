@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ PASSING: Final[Mapping[str, str]] = {
 """Reasons for which the same transaction may succeed later, as the equivalent errors of single requests."""
 NEVER: Final = "None"
 """Reason code of an operation that was not itself refused."""
+TABLE_IN_ARN: Final = re.compile(r":table/([A-Za-z0-9_.-]+)")
 
 
 class JobsTable(Protocol):
@@ -172,11 +174,17 @@ def _understood(error: ClientError, own: int, own_table: str) -> TransactionRefu
             answer = {**answer, "Error": {"Code": passing, "Message": message}}
             raise ClientError(answer, error.operation_name)
         return TransactionRefusal(reasons)
-    if code == "Validation" or (code in ACCESS and f"table/{own_table}" not in message and ":table/" in message):
+    if code == "Validation" or (code in ACCESS and _table_named(message) not in ("", own_table)):
         return TransactionRefusal(code=code, message=message)
     if code == "ResourceNotFound":
         return TransactionRefusal(code=code, message=message)
     raise error
+
+
+def _table_named(message: str) -> str:
+    """Return the table whose ARN an error names; empty if there is none."""
+    found = TABLE_IN_ARN.search(message)
+    return found[1].rstrip(".") if found else ""
 
 
 def _own(table: JobsTable, planned: Sequence[Planned], refusal: TransactionRefusal, tries: int) -> list[Written] | None:
@@ -229,7 +237,8 @@ def _rejected(refusal: TransactionRefusal, writes: Sequence[Write], own_table: s
             "keys against the table's schema, and each expression's names and values; a transaction takes one "
             "operation for each item, and 4 MB in all"
         )
-    table = next((one for one in tables if f"table/{one.rpartition('/')[2]}" in refusal.message), "")
+    named = _table_named(refusal.message)
+    table = next((one for one in tables if one.rpartition("/")[2] == named), "")
     missing = refusal.code == "ResourceNotFound"
     remedy = (
         f"Create the table in this account and region (one of {', '.join(tables)}; jobclaim's own is {own_table!r})"

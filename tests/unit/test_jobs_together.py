@@ -20,6 +20,7 @@ from tests.support.clock import ManualClock
 from tests.support.recovery import bench_settings, no_wait
 
 SETTINGS = bench_settings(job_table="jobs", fleet_table="fleet")
+AUDIT = f"{SETTINGS.job_table}-audit"
 ARN = "arn:aws:dynamodb:eu-west-1:1:table/"
 FAILED = "ConditionalCheckFailed"
 TOKEN_LIMIT = 36
@@ -288,6 +289,8 @@ def test_a_refusal_of_a_jobs_own_item_for_another_reason_says_so(clock: ManualCl
         (refused("AccessDeniedException", f"on {ARN}ledger"), ["ledger", "stock"], "ledger", "Give this role PutItem"),
         (refused("AccessDeniedException", f"on {ARN}ledger"), [f"{ARN}ledger"], f"{ARN}ledger", "Give this role"),
         (refused("AccessDeniedException", f"on {ARN}alias"), ["ledger"], "ledger", "Give this role PutItem"),
+        (refused("AccessDeniedException", f"on {ARN}{AUDIT} because"), [AUDIT], AUDIT, "Give this role PutItem"),
+        (refused("AccessDeniedException", f"on {ARN}stock2."), ["stock", "stock2"], "stock2", "Give this role PutItem"),
     ],
 )
 def test_a_table_that_is_missing_or_closed_is_named_with_what_to_do(
