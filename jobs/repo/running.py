@@ -130,6 +130,7 @@ class Running(Stepping):
                 if now >= until:
                     if self._write(Move.NOTE, durable.timed_out(self.job, name)):
                         log.warning("wait.timed_out", wait=name, **self.job.log_context())
+                        raise _too_late(self.job, name, until)
                 elif self._suspend(name, now, until):
                     return None
 
