@@ -19,6 +19,7 @@ from jobclaim.workers.attempt import checking, coroutines, running
 from jobclaim.workers.attempt.coroutines import (
     MARK,
     AsyncBody,
+    PlainTask,
     interrupt,
     is_async,
     prepare,
@@ -115,6 +116,22 @@ def test_a_class_without_a_body_is_left_as_it_is() -> None:
     kind: Any = type("Kind", (), {})
     prepare(kind)
     assert not hasattr(kind, "run")
+
+
+def test_what_another_base_class_does_with_a_subclass_is_done() -> None:
+    made: list[str] = []
+
+    class Noting:
+        """A base class that notes its subclasses."""
+
+        def __init_subclass__(cls, **options: Any) -> None:
+            super().__init_subclass__(**options)
+            made.append(cls.__name__)
+
+    class Both(PlainTask, Noting):
+        """A task of both."""
+
+    assert made == ["Both"]
 
 
 # --- an attempt
