@@ -9,17 +9,17 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from billiard.pool import SIG_SOFT_TIMEOUT, soft_timeout_sighandler
-from celery import Celery, Task, _state
+from celery import Celery, Task
 from celery.exceptions import SoftTimeLimitExceeded
 
 import jobclaim
 from jobclaim import JobTask, Settings
 from jobclaim.workers.attempt import coroutines, running, soft_limit
+from tests.support.attempts import attempt_of
 
 place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="outside")
 
@@ -45,18 +45,6 @@ def app() -> Iterator[Celery]:
 
 
 Register = Callable[..., Any]
-
-
-@contextmanager
-def attempt_of(task: Any) -> Iterator[None]:
-    """What Celery's tracer sets round a body."""
-    task.push_request(called_directly=False)
-    _state._task_stack.push(task)
-    try:
-        yield
-    finally:
-        _state._task_stack.pop()
-        task.pop_request()
 
 
 @pytest.fixture(params=["job", "plain"])

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from unittest.mock import MagicMock, patch
 
 import pytest
-from celery import Celery, Task, _state, current_task
+from celery import Celery, Task, current_task
 from celery.exceptions import SoftTimeLimitExceeded
 
 from jobclaim.jobs import JobCancelled
@@ -26,6 +24,7 @@ from jobclaim.workers.attempt.coroutines import (
     prepare_instance,
     refuse_awaitable,
 )
+from tests.support.attempts import attempt_of
 
 
 async def body() -> int:
@@ -135,13 +134,13 @@ def test_what_another_base_class_does_with_a_subclass_is_done() -> None:
 
 
 # --- an attempt
-def attempt_of(run: Any, *, soft_limit: float | None = None) -> Any:
+def complete(run: Any) -> Any:
     """Run a body as a thread's attempt does, and return its result and the request that counts as running."""
     task = Celery(set_as_current=False).task(name=f"t.{run.__name__}")(run)
     task.push_request(called_directly=False)
 
     def attempt() -> Any:
-        running.enter(soft_limit)
+        running.enter(None)
         return coroutines.complete(run(), task), coroutines._inside.get()
 
     return contextvars.copy_context().run(attempt)
@@ -154,19 +153,8 @@ def prepared(name: str, run: Any) -> Any:
     return Celery(set_as_current=False).register_task(kind())
 
 
-@contextmanager
-def attempt_under_way(task: Any) -> Iterator[None]:
-    """What Celery's tracer sets round a body."""
-    task.push_request(called_directly=False)
-    _state._task_stack.push(task)
-    try:
-        yield
-    finally:
-        _state._task_stack.pop()
-
-
 def test_an_attempt_in_a_thread_needs_no_soft_limit_and_leaves_no_request_behind() -> None:
-    assert attempt_of(body) == (1, None)
+    assert complete(body) == (1, None)
 
 
 def test_an_eager_call_from_a_running_loop_has_its_task() -> None:
@@ -174,7 +162,7 @@ def test_an_eager_call_from_a_running_loop_has_its_task() -> None:
         return str(current_task.name)
 
     async def view() -> Any:
-        return attempt_of(named)
+        return complete(named)
 
     assert asyncio.run(view()) == ("t.named", None)
 
@@ -185,13 +173,13 @@ def test_what_a_decorator_returns_without_calling_the_body_is_the_result() -> No
 
     cached.__wrapped__ = body  # type: ignore[attr-defined]
     task = prepared("t.cached", cached)
-    with attempt_under_way(task):
+    with attempt_of(task):
         assert task.run() == 7
 
 
 def test_the_body_of_another_task_is_a_coroutine_for_a_plain_body() -> None:
     other = prepared("t.other", body)
-    with attempt_under_way(prepared("t.plain", halves)):
+    with attempt_of(prepared("t.plain", halves)):
         assert asyncio.run(other.run()) == 1
 
 
@@ -201,7 +189,7 @@ def test_a_cancelled_job_ends_as_one_though_its_body_lets_the_cancel_escape() ->
 
     cancelled = JobCancelled("a person")
     with patch.object(checking, "check_cancelled", side_effect=cancelled), pytest.raises(JobCancelled):
-        attempt_of(lets_it_escape)
+        complete(lets_it_escape)
 
 
 def test_a_body_that_has_not_begun_is_not_at_work() -> None:

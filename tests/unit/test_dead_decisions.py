@@ -20,6 +20,7 @@ from jobclaim.settings import Settings
 from jobclaim.workers import apps
 from tests.simulation.client import model_repo
 from tests.support.clock import START_MS, ManualClock
+from tests.support.failed_jobs import failed
 
 SETTINGS = Settings(_env_file=None, index_shards=2)
 DAY = 86_400
@@ -28,15 +29,6 @@ DAY = 86_400
 @pytest.fixture
 def repo(clock: ManualClock) -> JobRepo:
     return model_repo(SETTINGS, clock)
-
-
-def failed(repo: JobRepo, *job_ids: str, kind: FailureKind = FailureKind.PERMANENT) -> list[Job]:
-    found = []
-    for job_id in job_ids:
-        repo.create_job("shop.charge", job_id=job_id)
-        repo.claim_job(job_id)
-        found.append(repo.update_status(job_id, "FAILED", error=ValueError("it broke"), kind=kind))
-    return found
 
 
 def test_a_decision_is_stored_with_who_and_why_and_refused_if_the_job_has_changed(

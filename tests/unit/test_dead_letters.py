@@ -17,6 +17,7 @@ from jobclaim.recovery.dead import DeadLetters, Filter, Group, grouped, settle, 
 from jobclaim.settings import Settings
 from tests.simulation.client import model_repo
 from tests.support.clock import START_MS, ManualClock
+from tests.support.failed_jobs import failed
 
 SETTINGS = Settings(_env_file=None, index_shards=2)
 DAY = 86_400
@@ -29,15 +30,6 @@ DEAD = Job(job_id="j", task="shop.charge", queue="mail", status=JobStatus.FAILED
 @pytest.fixture
 def repo(clock: ManualClock) -> JobRepo:
     return model_repo(SETTINGS, clock)
-
-
-def failed(repo: JobRepo, *job_ids: str, kind: FailureKind = FailureKind.PERMANENT) -> list[Job]:
-    found = []
-    for job_id in job_ids:
-        repo.create_job("shop.charge", job_id=job_id)
-        repo.claim_job(job_id)
-        found.append(repo.update_status(job_id, "FAILED", error=ValueError("it broke"), kind=kind))
-    return found
 
 
 def ids(jobs: Any) -> list[str]:

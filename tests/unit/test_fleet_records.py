@@ -31,6 +31,7 @@ from jobclaim.jobs.storage.pauses import Pause, PauseKind, Pauses
 from jobclaim.settings import Settings
 from tests.simulation.client import model_repo
 from tests.support.clock import START_MS, ManualClock
+from tests.support.fleet_records import stored
 
 SETTINGS = Settings(_env_file=None)
 TASK = Subject(PauseKind.TASK, "shop.charge")
@@ -39,13 +40,6 @@ TASK = Subject(PauseKind.TASK, "shop.charge")
 @pytest.fixture
 def repo(clock: ManualClock) -> JobRepo:
     return model_repo(SETTINGS, clock)
-
-
-def stored(repo: JobRepo, name: str) -> Item:
-    """Read a record of the fleet table as it is."""
-    key = {schema.FLEET_KEY: attribute(name)}
-    found: Item = repo.table.client().get_item(TableName=SETTINGS.fleet_table, Key=key).get("Item", {})
-    return found
 
 
 def stop(repo: JobRepo, subject: Subject = TASK, **how: Any) -> Pause:

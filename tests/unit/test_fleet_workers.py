@@ -13,10 +13,11 @@ from jobclaim.fleet.workers import CANCEL, KEPT_SECONDS, FleetRecords, WorkerRec
 from jobclaim.jobs import Job, JobRepo, JobStatus
 from jobclaim.jobs.clock import BELIEVED_AHEAD_MS
 from jobclaim.jobs.encoding import schema
-from jobclaim.jobs.encoding.item import Item, attribute
+from jobclaim.jobs.encoding.item import attribute
 from jobclaim.settings import Settings
 from tests.simulation.client import model_repo
 from tests.support.clock import START_MS, ManualClock
+from tests.support.fleet_records import stored
 
 SETTINGS = Settings(_env_file=None)
 
@@ -24,13 +25,6 @@ SETTINGS = Settings(_env_file=None)
 @pytest.fixture
 def repo(clock: ManualClock) -> JobRepo:
     return model_repo(SETTINGS, clock)
-
-
-def stored(repo: JobRepo, name: str) -> Item:
-    """Read a record of the fleet table as it is."""
-    key = {schema.FLEET_KEY: attribute(name)}
-    found: Item = repo.table.client().get_item(TableName=SETTINGS.fleet_table, Key=key).get("Item", {})
-    return found
 
 
 def test_a_worker_is_lost_when_its_time_is_up() -> None:
