@@ -70,7 +70,7 @@ def lost(app: Celery, attempt: HeldAttempt, error: BaseException) -> None:
     """Handle a child that is lost (`WorkerLostError`), or over its hard limit and about to be killed
     (`TimeLimitExceeded`).
     """
-    job = _claimed(app, attempt)
+    job = _read_or_resend(app, attempt)
     if job is None or not _is_mine(job, attempt):
         return
     if job.on_orphan == "retry" and job.attempts_left > 0:
@@ -89,7 +89,7 @@ def lost(app: Celery, attempt: HeldAttempt, error: BaseException) -> None:
 
 def unanswered(app: Celery, attempt: HeldAttempt) -> None:
     """Release, uncharged, a job whose claim had no answer, and send its message: its body has not begun."""
-    job = _claimed(app, attempt)
+    job = _read_or_resend(app, attempt)
     if job is not None and _is_mine(job, attempt):
         after = app.jobclaim.repo.release(
             job.job_id, reason=NEVER_STARTED, held=Held.LATE, started=False, token=attempt.token
@@ -106,7 +106,7 @@ def unfinished(app: Celery, attempt: HeldAttempt, *, available_at: int | None = 
     available_at : int, optional
         When its body has certainly ended, epoch milliseconds: the next attempt does not start before.
     """
-    job = _claimed(app, attempt)
+    job = _read_or_resend(app, attempt)
     if job is None:
         return True
     if not _is_mine(job, attempt):
@@ -184,7 +184,7 @@ def _is_unclaimed(job: Job, attempt: HeldAttempt) -> bool:
     return job.status is JobStatus.PENDING and job.attempt == attempt.number
 
 
-def _claimed(app: Celery, attempt: HeldAttempt) -> Job | None:
+def _read_or_resend(app: Celery, attempt: HeldAttempt) -> Job | None:
     """Return the job as it is now; ``None`` if it was not claimed: then its message, which was deleted, is sent again.
 
     Not beyond recovery's limit: after so many messages, a missing one is not the cause. The claim of a child that was
