@@ -6,10 +6,10 @@ and ends at the root of the repository, so that a checkout inside another projec
 
 from __future__ import annotations
 
-import functools
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -116,7 +116,7 @@ def _read(file: Path) -> Mapping[str, Any] | None:
         raise ConfigError(f"configuration file {file} is not TOML ({error}); correct it") from error
 
 
-@functools.lru_cache(maxsize=8)
+@lru_cache(maxsize=8)
 def _parsed(text: str) -> Mapping[str, Any]:
     """Parse TOML; kept by its text, for parsing a project's file takes longer than all its settings."""
     return tomllib.loads(text)
