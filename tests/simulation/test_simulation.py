@@ -26,6 +26,7 @@ WERE_BROKEN = {
     31310: "the judge took the time of a claim's answer for that of its request",
     139068: "two workers that recorded lost children at once took each other's substitute for sending",
     3355: "the model deleted jobs sooner than a process stands still",
+    303871: "the judge asked for the due time of a claim outside workers, which does not ask for it",
 }
 
 

@@ -99,10 +99,11 @@ class Worker:
 
     def _work_on(self, message: Message) -> None:
         self._process.attempt = message.attempt
+        outside = self._claims_outside(message)
         try:
-            job = self._claim(message)
+            job = self._claim(message, outside=outside)
             if job is not None:
-                self._stage.oracle.rightful(job, message, self._process.shared.world.now)
+                self._stage.oracle.rightful(job, message, self._process.shared.world.now, outside=outside)
                 if self._limited.admits(job):
                     self._hold(job)
         except JobError:
@@ -125,14 +126,14 @@ class Worker:
             self._process.token = ""
             self._running = ()
 
-    def _claim(self, message: Message) -> Job | None:
+    def _claim(self, message: Message, *, outside: bool) -> Job | None:
         if self._claims_in_its_body(message):
             delivery.enter(PlainDelivery(self._process.name, message))
             if message.attempt is None:
                 claimed, job = self._repo.conditional_update_status_to_processing(message.job_id)
                 return job if claimed else None
             return self._repo.claim_job(message.job_id)
-        if message.attempt is None and self._random.random() < 0.3:
+        if outside:
             claimed, job = self._repo.conditional_update_status_to_processing(message.job_id)
             return job if claimed else None
         return self._repo.claim_job(
@@ -142,6 +143,10 @@ class Worker:
     def _claims_in_its_body(self, message: Message) -> bool:
         """Half of the deliveries are of plain task code. No random number is drawn, so seeds stay what they were."""
         return crc32(f"{self._process.name}/{message.job_id}/{message.attempt}".encode()) % 2 == 0
+
+    def _claims_outside(self, message: Message) -> bool:
+        """Some messages without an attempt are received by a program that is no worker and claims by the id alone."""
+        return not self._claims_in_its_body(message) and message.attempt is None and self._random.random() < 0.3
 
     def _run(self, job: Job, body: Body) -> None:
         self._process.note(f"{job.job_id[:12]}: attempt {job.attempt} starts")
