@@ -27,6 +27,7 @@ WERE_BROKEN = {
     139068: "two workers that recorded lost children at once took each other's substitute for sending",
     3355: "the model deleted jobs sooner than a process stands still",
     303871: "the judge asked for the due time of a claim outside workers, which does not ask for it",
+    400906: "the judge asked for the end of a job that TTL had deleted while its owner stood still three times",
 }
 
 

@@ -71,13 +71,14 @@ class BodyJudge(Record):
     def told(self, job: Job, token: str, status: str | None) -> None:
         """Judge the answer that a claim's owner got: the state it wrote, or ``None`` for `ClaimLost`.
 
-        Two limits: whoever asks again only after an equal submission took the completed job's place finds no trace of
-        it, nor of a release after another one, for the history keeps the last of several.
+        Three limits: whoever asks again only after TTL has deleted the job, or after an equal submission took the
+        completed job's place, finds no trace of it, nor of a release after another one, for the history keeps the last
+        of several.
         """
         found = self.ended.get((job.job_id, token))
         replaced = found == "COMPLETED" and self.current[job.job_id] != job.submission
         gone_on = found == "PENDING" and self.attempts[job.job_id] > job.attempt
-        if status is None and (replaced or gone_on):
+        if status is None and (job.job_id in self.deleted or replaced or gone_on):
             return
         require(found == status, "owners learn the truth", f"{job.job_id}: told {status}, and it was {found}")
 
