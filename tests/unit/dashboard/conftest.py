@@ -11,6 +11,7 @@ from unittest import mock
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 from moto import mock_aws
 from starlette.testclient import TestClient
 
@@ -73,6 +74,13 @@ class Board:
         job = self.job(task, **options)
         self.repo.claim_job(job.job_id, worker_id="worker-1")
         return self.repo.update_status(job.job_id, "FAILED", error=error)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_event_loop() -> Iterator[None]:
+    """All requests of a file on one event loop: each would start a thread and a loop, and end them."""
+    with start_blocking_portal() as portal, mock.patch.object(TestClient, "portal", portal):
+        yield
 
 
 @dataclass(frozen=True)
