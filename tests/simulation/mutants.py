@@ -28,6 +28,7 @@ from jobclaim.jobs.model import JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.transitions import TRANSITIONS, Move, Transition
 from jobclaim.settings import Settings
+from tests.simulation.caught_by import CAUGHT_BY
 from tests.simulation.line import Line
 from tests.simulation.run import Outcome, run
 from tests.simulation.scenario import Scenario
@@ -46,50 +47,6 @@ UNPLAYED: Final = frozenset(
 )
 """Moves that no actor makes. Those of steps, progress and waits are hunted in `tests.simulation.lasting`, the others'
 conditions are shown by tests of the contract alone."""
-CAUGHT_BY: Final[Mapping[str, int]] = {
-    "revive without dead_state": 85,
-    "release without claim_token": 456,
-    "a command is left for nobody": 405,
-    "a job is late at its very deadline": 80,
-    "a late heartbeat puts the clock back": 274,
-    "a result is kept though its job was tried again": 101,
-    "a retry by its rule comes early": 101,
-    "abandon without status and submission": 73,
-    "abandon without submission": 73,
-    "abandon without dead_state": 213,
-    "orphan-stop without status": 253,
-    "cancel without attempt": 42,
-    "cancel without attempt and status": 42,
-    "claim without attempt": 49,
-    "claim without claim_token": 189,
-    "claim without start_by": 63,
-    "claims go on while heartbeats fail": 817,
-    "complete without claim_token": 462,
-    "complete-with-effects without claim_token": 690,
-    "complete without status": 138,
-    "dispatch without dispatches": 66,
-    "fail without claim_token": 501,
-    "forget without status and submission": 104,
-    "forget without submission": 51,
-    "orphan-fail without claim_token": 1166,
-    "orphan-fail without status": 58,
-    "orphan-retry without claim_token": 379,
-    "orphan-retry without status": 158,
-    "orphan-stop without claim_token": 2485,
-    "record without status and submission": 49,
-    "record without submission": 107,
-    "release without status": 316,
-    "resolve without dead_state": 234,
-    "resolve without status and submission": 71,
-    "resolve without submission": 71,
-    "submit without status and submission": 49,
-    "submit without submission": 150,
-    "retry without claim_token": 570,
-    "retry without status": 93,
-    "stop without claim_token": 865,
-    "stop without status": 368,
-}
-"""Seeds that once caught what is rarely met: tried first, so that the list takes seconds, and no more than a hint."""
 ORPHANS: Final = {"theme": "orphans"}
 LETTERS: Final = {"theme": "letters"}
 EFFECTS: Final = {"dimensions": frozenset({"effects"})}

@@ -6,7 +6,8 @@ import pytest
 
 from jobclaim.jobs.model import DeadState, JobStatus
 from jobclaim.jobs.transitions import Move
-from tests.simulation.mutants import BACKED, CAUGHT_BY, SOURCES, UNPLAYED, Mutant, hunt, mutants
+from tests.simulation.caught_by import CAUGHT_BY
+from tests.simulation.mutants import BACKED, SOURCES, UNPLAYED, Mutant, hunt, mutants
 from tests.simulation.reachable import EFFECTS, NEW, implied, reachable
 from tests.simulation.run import run
 from tests.simulation.scenario import Scenario

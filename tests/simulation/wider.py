@@ -109,7 +109,7 @@ CROWD: Final = {"submitters": 6, "dense": False, "rates": {"lost-message": 0.6, 
 BUSY: Final = {"submitters": 8, "theme": "letters", "workers": 1}
 """Many short bodies."""
 WIDER: Final = (
-    WiderMutant("recovery forgets a queue", "queues", _patched(_Pass, "_partitions", _first_queue)),
+    WiderMutant("recovery forgets a queue", "queues", _patched(_Pass, "_partitions", _first_queue), likely=(15,)),
     WiderMutant(
         "keys that were left unread are taken for an outage",
         "short",
@@ -120,9 +120,13 @@ WIDER: Final = (
         "refused access throws finished work away",
         "refusals",
         _patched(jobclaim.jobs.storage.resilience, "may_pass", jobclaim.jobs.storage.resilience.is_transient),
+        likely=(43,),
     ),
     WiderMutant(
-        "a result is kept for its retention only", "ttl", _patched(lifecycle, "completed", _kept_for_its_retention)
+        "a result is kept for its retention only",
+        "ttl",
+        _patched(lifecycle, "completed", _kept_for_its_retention),
+        likely=(11,),
     ),
     WiderMutant(
         "what SQS has forgotten is not sent again",
@@ -142,11 +146,15 @@ WIDER: Final = (
         "large",
         _patched(jobclaim.jobs.repo.claiming.Claiming, "_with_payload", _unread),
     ),
-    WiderMutant("a concurrency key counts nobody", "limits", _patched(FleetLimits, "enter", lambda *_: True)),
+    WiderMutant(
+        "a concurrency key counts nobody", "limits", _patched(FleetLimits, "enter", lambda *_: True), likely=(17,)
+    ),
     WiderMutant("every job starts at once", "limits", _patched(admission, "ask", lambda *_: None)),
     WiderMutant("a start is granted after its lease", "limits", _patched(admission, "_granted", lambda *_: None)),
-    WiderMutant("a breaker never opens", "breaker", _patched(Breakers, "ask", lambda *_: 0), BUSY),
-    WiderMutant("a lost child is nobody's", "children", _patched(unreported, "_is_mine", lambda *_: False)),
+    WiderMutant("a breaker never opens", "breaker", _patched(Breakers, "ask", lambda *_: 0), BUSY, likely=(15,)),
+    WiderMutant(
+        "a lost child is nobody's", "children", _patched(unreported, "_is_mine", lambda *_: False), likely=(18,)
+    ),
     WiderMutant(
         "a cancel is answered and not written",
         "cancels",
