@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -17,8 +17,10 @@ from jobclaim.jobs.errors import (
 from jobclaim.jobs.model import Job, OnOrphan
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.submission import Submission, check_same_call, check_same_payload, new_job
+from jobclaim.jobs.repo.joining import NewJob, joined
 from jobclaim.jobs.repo.store import Store
-from jobclaim.jobs.repo.transaction import Transaction, joined
+from jobclaim.jobs.repo.transaction import Transaction
+from jobclaim.jobs.storage.written import Written
 from jobclaim.jobs.transitions import Move
 
 
@@ -44,6 +46,7 @@ class Submitting(Store):
         failure_policy: str = "",
         tags: Iterable[str] | None = None,
         must_match: bool = True,
+        settle: Callable[[Job], object] | None = None,
     ) -> Job:
         """Write a PENDING job. Costs one request and, at 1 KB, two write units (one of them in the index).
 
@@ -78,6 +81,9 @@ class Submitting(Store):
             digits and ``_ . : / = @ + -``.
         must_match : bool
             Refuse a ``job_id`` whose job has a different payload, instead of returning that job.
+        settle : callable, optional
+            Called with the job that is returned, once it is written (in a transaction: at its end); it may refuse a job
+            that existed already.
 
         Returns
         -------
@@ -115,16 +121,22 @@ class Submitting(Store):
             mark = self.large.fitting(payload, "payload", self.settings.max_payload_bytes)
             submission = replace(submission, payload=mark, text=None)
             job = new_job(submission, self.settings, self.clock, any_queue=self._any_queue)
-        check = partial(check_same_payload, new=job, text=text) if must_match and job_id is not None else _matches
-        if (transaction := joined()) is not None:
-            return replace(transaction.plan(self, job, check), payload=payload)
-        written = self._submit(job)
-        self.count_submission(created=written.created)
-        if written.created:
-            return written if written.payload is payload else replace(written, payload=payload)
-        existing = self.large.readable(written)
-        check(existing)
-        return existing
+        matches = partial(check_same_payload, new=job, text=text) if must_match and job_id is not None else None
+        new = NewJob(job, payload, partial(_settle, matches, settle))
+        if (whole := joined()) is not None:
+            return _with_payload(whole.plan(self, new), payload)
+        return self.write(new)
+
+    def write(self, new: NewJob, put: Callable[[], Written] | None = None) -> Job:
+        """Write a planned job; ``put`` makes its first write, where that was begun with those of other jobs.
+
+        Returns and raises as `create_job`.
+        """
+        job = self._submit(new.job, put or partial(self.table.apply, None, Move.SUBMIT, new.job))
+        self.count_submission(created=job.created)
+        job = _with_payload(job, new.payload) if job.created else self.large.readable(job)
+        new.settle(job)
+        return job
 
     def transaction(self) -> Transaction:
         """Begin a transaction: the caller's writes and new jobs, written together when its block ends, or not at all.
@@ -152,17 +164,18 @@ class Submitting(Store):
             return None
         return self.large.readable(lifecycle.as_duplicate(existing))
 
-    def _submit(self, job: Job) -> Job:
+    def _submit(self, job: Job, put: Callable[[], Written]) -> Job:
         """Put the job, or run it anew in the place of an ended one; a refused write determines the next step."""
-        existing, after = None, job
+        after = job
         for _ in range(lifecycle.SUBMIT_ROUNDS):
-            written = self.table.apply(existing, Move.SUBMIT, after)
+            written = put()
             if written.applied:
                 return after
             existing = self.ended_if_late(written.job)
             if existing and self._answers(existing, job):
                 return lifecycle.as_duplicate(existing)
             after = lifecycle.resubmitted(existing, job) if existing else job
+            put = partial(self.table.apply, existing, Move.SUBMIT, after)
         raise StoreUnavailable(
             f"job {job.job_id!r} changed {lifecycle.SUBMIT_ROUNDS} times while it was submitted; submit again"
         )
@@ -178,5 +191,13 @@ class Submitting(Store):
         return True
 
 
-def _matches(_: Job) -> None:
-    """Accept an existing job with the id without comparing payloads: the caller did not ask for it."""
+def _with_payload(job: Job, payload: Any) -> Job:
+    """Return a job with the payload that its caller passed: it may be stored elsewhere."""
+    return job if job.payload is payload else replace(job, payload=payload)
+
+
+def _settle(matches: Callable[[Job], object] | None, settle: Callable[[Job], object] | None, job: Job) -> None:
+    if matches is not None and not job.created:
+        matches(job)
+    if settle is not None:
+        settle(job)

@@ -12,8 +12,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import replace
 from typing import Any, Final, Protocol, Self
@@ -24,6 +23,7 @@ from jobclaim.jobs.effects.write import Write
 from jobclaim.jobs.errors import AlreadySubmitted, InvalidInput, StoreUnavailable
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.repo.joining import NewJob, joining
 from jobclaim.jobs.storage.table import JobTable
 from jobclaim.jobs.storage.together import Planned, write_together
 from jobclaim.jobs.transitions import Move
@@ -34,7 +34,6 @@ PATIENCE_MS: Final = 5_000
 """How long to retry a transaction that conflicts with another one on an item."""
 
 _open: ContextVar[Transaction | None] = ContextVar("open_transaction", default=None)
-_joined: ContextVar[Transaction | None] = ContextVar("joined_transaction", default=None)
 
 
 class Submits(Protocol):
@@ -78,7 +77,7 @@ class Transaction:
     def __init__(self, repo: Submits | None = None) -> None:
         self._repo = repo
         self._effects = Effects(repo.own_tables if repo else (), room=MOST_OPERATIONS, name="tx")
-        self._jobs: list[tuple[Job, Callable[[Job], object]]] = []
+        self._jobs: list[NewJob] = []
         self.written: dict[str, Job] = {}
         self._afterwards: list[Callable[[], object]] = []
         self._entered: Token[Transaction | None] | None = None
@@ -124,35 +123,26 @@ class Transaction:
 
         Raises as `JobRepo.create_job`, except that an equal job is only detected when the block ends.
         """
-        with self.joining():
+        with joining(self):
             return self._known_repo().create_job(task, payload, **options)
 
     @property
     def jobs(self) -> list[Job]:
         """The jobs that were planned."""
-        return [job for job, _ in self._jobs]
+        return [new.job for new in self._jobs]
 
-    @contextmanager
-    def joining(self) -> Iterator[None]:
-        """Add jobs that are created in this block to the transaction."""
-        token = _joined.set(self)
-        try:
-            yield
-        finally:
-            _joined.reset(token)
-
-    def plan(self, repo: Submits, job: Job, check: Callable[[Job], object]) -> Job:
-        """Add a new job; ``check`` refuses an existing job that has the same id but is a different one."""
+    def plan(self, repo: Submits, new: NewJob) -> Job:
+        """Add a new job."""
         if self._repo is None:
             self._repo = repo
         elif self._repo.table is not repo.table:
             raise InvalidInput(
-                f"task {job.task!r} belongs to another app than the other jobs of this transaction; use one "
+                f"task {new.job.task!r} belongs to another app than the other jobs of this transaction; use one "
                 "transaction for each app"
             )
         self._effects.reserve()
-        planned = replace(job, unsent=1) if job.dispatches else job
-        self._jobs.append((planned, check))
+        planned = replace(new.job, unsent=1) if new.job.dispatches else new.job
+        self._jobs.append(replace(new, job=planned))
         return planned
 
     def afterwards(self, call: Callable[[], object]) -> None:
@@ -175,11 +165,13 @@ class Transaction:
             repo = self._known_repo()
             self._effects.refuse_tables(repo.own_tables)
             self._write(repo, writes)
+        for new in self._jobs:
+            new.settle(self.written[new.job.job_id])
         for call in self._afterwards:
             call()
 
     def _write(self, repo: Submits, writes: Sequence[Write]) -> None:
-        planned = [Planned(None, Move.SUBMIT_WITH_WRITES, job) for job, _ in self._jobs]
+        planned = [Planned(None, Move.SUBMIT_WITH_WRITES, new.job) for new in self._jobs]
         for _ in range(lifecycle.SUBMIT_ROUNDS):
             written = write_together(repo.table, planned, writes, until=repo.clock() + PATIENCE_MS)
             if all(one.applied for one in written):
@@ -189,8 +181,8 @@ class Transaction:
             found = [repo.ended_if_late(one.job) for one in written]
             self._refuse_duplicates(repo, found)
             planned = [
-                Planned(before, Move.SUBMIT_WITH_WRITES, _anew(repo, before, job))
-                for before, (job, _) in zip(found, self._jobs, strict=True)
+                Planned(before, Move.SUBMIT_WITH_WRITES, _anew(repo, before, new.job))
+                for before, new in zip(found, self._jobs, strict=True)
             ]
         raise StoreUnavailable(
             "the jobs of the transaction changed during each attempt to write it, so nothing was written; try again"
@@ -198,9 +190,9 @@ class Transaction:
 
     def _refuse_duplicates(self, repo: Submits, found: Sequence[Job | None]) -> None:
         duplicates: list[Job] = []
-        for (job, check), existing in zip(self._jobs, found, strict=True):
-            if (answer := repo.answer_for(job, existing)) is not None:
-                check(answer)
+        for new, existing in zip(self._jobs, found, strict=True):
+            if (answer := repo.answer_for(new.job, existing)) is not None:
+                new.settle(answer)
                 duplicates.append(answer)
         if duplicates:
             self._count(repo, duplicates=len(duplicates))
@@ -219,20 +211,6 @@ class Transaction:
 
 def _anew(repo: Submits, before: Job | None, job: Job) -> Job:
     return job if before is None else repo.table.payloads.outlasting(before, lifecycle.resubmitted(before, job))
-
-
-def joined() -> Transaction | None:
-    """Return the transaction that newly created jobs become part of."""
-    return _joined.get()
-
-
-def afterwards(call: Callable[[], object]) -> None:
-    """Run a call when the job that was just created is written: at once, or at the end of its transaction."""
-    transaction = _joined.get()
-    if transaction is None:
-        call()
-    else:
-        transaction.afterwards(call)
 
 
 def _already(duplicates: Sequence[Job]) -> AlreadySubmitted:

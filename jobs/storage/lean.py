@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Self
 
@@ -24,6 +24,7 @@ from jobclaim.jobs.clock import wait
 from jobclaim.jobs.storage import access, connect
 from jobclaim.jobs.storage.access import Access
 from jobclaim.jobs.storage.bodies import from_json, to_json
+from jobclaim.jobs.storage.bundle import Bundle, Request, Tried
 from jobclaim.jobs.storage.inherited import leave_to_parent
 from jobclaim.jobs.storage.resilience import is_transient
 from jobclaim.jobs.storage.signing import CONTENT_TYPE, Signer
@@ -122,6 +123,7 @@ class LeanClient:
             pycurl.TCP_KEEPALIVE: True,
         }
         self._idle: deque[Any] = deque()
+        self._bundles: deque[Bundle] = deque()
         self._signed = SignedRequests(known)
 
     @classmethod
@@ -162,8 +164,36 @@ class LeanClient:
                 raise
         return getattr(self.boto3s, name)(**request)
 
-    def _ask(self, operation: str, body: bytes) -> Any:
-        """Make a request, and repeat it as often as the client retries.
+    def begin(self, name: str, requests: Sequence[Mapping[str, Any]]) -> list[Callable[..., Any]]:
+        """Make the first tries of several requests to DynamoDB at the same time.
+
+        Return for each a function that does from there what boto3's method does: it returns the answer, tries again or
+        raises. Called again, it makes its request again.
+        """
+        operation = DIRECT[self.access.service][name]
+        bodies = [to_json(request) for request in requests]
+        if len(bodies) < 2 or self._hooks(operation):
+            return [partial(self._again, operation, body, []) for body in bodies]
+        try:
+            tried = self._together([(self._signed.headers(operation, body), body) for body in bodies])
+        except Exception as error:  # noqa: BLE001 - raised by each of the functions, as it would be by boto3's method
+            tried = [error] * len(bodies)
+        return [partial(self._again, operation, body, [one]) for body, one in zip(bodies, tried, strict=True)]
+
+    def _together(self, requests: Sequence[Request]) -> list[Tried]:
+        try:
+            bundle = self._bundles.pop()
+        except IndexError:
+            bundle = Bundle(self._options)
+        tried = bundle.perform(requests, self._longest_ms)
+        self._bundles.append(bundle)  # not after an exception: the state of its connections is unknown then
+        return tried
+
+    def _again(self, operation: str, body: bytes, tried: list[Tried], **_: Any) -> Any:
+        return self._ask(operation, body, tried)
+
+    def _ask(self, operation: str, body: bytes, tried: list[Tried] | None = None) -> Any:
+        """Make a request, and repeat it as often as the client retries; ``tried`` has its first try, if it was made.
 
         Raises
         ------
@@ -172,7 +202,7 @@ class LeanClient:
         """
         for tries_left in reversed(range(self._tries)):
             try:
-                status, answer = self._send(operation, body)
+                status, answer = _parsed(tried.pop() if tried else self._send(operation, body))
             except pycurl.error as error:
                 if not tries_left:
                     raise _as_botocore(error, self.access.url) from error
@@ -184,18 +214,18 @@ class LeanClient:
             self._sleep(random.uniform(0, FIRST_PAUSE_SECONDS))
         raise AssertionError
 
-    def _send(self, operation: str, body: bytes) -> tuple[int, dict[str, Any] | None]:
+    def _send(self, operation: str, body: bytes) -> tuple[int, bytes]:
         lines = self._signed.headers(operation, body)
         hooked = self._hooked(operation, lines, body)
         if hooked is not None:
-            return hooked.status_code, _parsed(hooked.content)
+            return hooked.status_code, hooked.content
         curl = self._connection()
         try:
             curl.setopt(pycurl.HTTPHEADER, [*lines, "Expect:"])
             curl.setopt(pycurl.POSTFIELDS, body)
             curl.setopt(pycurl.TIMEOUT_MS, self._longest_ms)  # the connection's last request may have set a shorter one
             answer = curl.perform_rb()
-            return curl.getinfo(pycurl.RESPONSE_CODE), _parsed(answer)
+            return curl.getinfo(pycurl.RESPONSE_CODE), answer
         finally:
             self._idle.append(curl)  # it stays open for the next request of any thread
 
@@ -211,15 +241,21 @@ class LeanClient:
 
     def _hooked(self, operation: str, lines: list[str], body: bytes) -> Any:
         """Let a hook answer instead of AWS, where there is one: moto's in-process mock."""
-        name, known = f"before-send.{self.access.service}.{operation}", self.access.hooks._emitter
-        if (hooks := known._lookup_cache.get(name)) is None:  # emptied by botocore with each change of its hooks
-            hooks = known._lookup_cache[name] = known._handlers.prefix_search(name)
-        if not hooks:
+        if not self._hooks(operation):
             return None
         headers = dict(line.split(": ", 1) for line in lines)
         return self.access.hooks.emit_until_response(
-            name, request=AWSRequest("POST", self.access.url, headers, body).prepare()
+            self._event(operation), request=AWSRequest("POST", self.access.url, headers, body).prepare()
         )[1]
+
+    def _hooks(self, operation: str) -> Any:
+        name, known = self._event(operation), self.access.hooks._emitter
+        if (hooks := known._lookup_cache.get(name)) is None:  # emptied by botocore with each change of its hooks
+            hooks = known._lookup_cache[name] = known._handlers.prefix_search(name)
+        return hooks
+
+    def _event(self, operation: str) -> str:
+        return f"before-send.{self.access.service}.{operation}"
 
     def _error(self, operation: str, status: int, answer: Mapping[str, Any], tries_left: int) -> Exception | None:
         """Return the error of an answer; ``None`` if the request is to be made again."""
@@ -240,13 +276,16 @@ class LeanClient:
         return ClientError(response, operation)
 
 
-def _parsed(body: bytes) -> dict[str, Any] | None:
-    """Read an answer; ``None`` for what AWS does not send, such as a load balancer's page."""
+def _parsed(tried: Tried) -> tuple[int, dict[str, Any] | None]:
+    """Read an answer, or raise the error; ``None`` for what AWS does not send, such as a load balancer's page."""
+    if isinstance(tried, Exception):
+        raise tried
+    status, body = tried
     try:
         answer = from_json(body or b"{}")
     except ValueError:
-        return None
-    return answer if isinstance(answer, dict) else None
+        return status, None
+    return status, answer if isinstance(answer, dict) else None
 
 
 def _as_botocore(error: Exception, url: str) -> Exception:

@@ -145,9 +145,13 @@ class JobTable:
             planned = [Planned(before, move, after), *(Planned(None, Move.SUBMIT_WITH_WRITES, job) for job in beside)]
             return write_together(self, planned, along, until=until)[0]
         if before is None:
-            return judged(self._conditional("put_item", self.put_request(after)), move, after)
+            return self.put(move, after, self.put_request(after))
         known, difference = as_read(before), self.changes(before, after)
         return self.move(before.job_id, move, after, expected=known, changes=difference, until=until)
+
+    def put(self, move: Move, job: Job, request: dict[str, Any], call: Callable[..., Any] | None = None) -> Written:
+        """Make the put of a new job: `put_request`; ``call`` is the client's ``put_item``, its first try begun."""
+        return judged(self._conditional("put_item", request, call=call), move, job)
 
     def move(
         self,
@@ -280,8 +284,14 @@ class JobTable:
         """Retry a request while its error is transient: `jobclaim.jobs.storage.resilience.persistently`."""
         return persistently(request, clock=self._clock, until=until, sleep=self.sleep)
 
-    def _conditional(self, operation: str, request: dict[str, Any], until: int | None = None) -> Written:
-        call, tries = getattr(self.client(), operation), 0
+    def _conditional(
+        self,
+        operation: str,
+        request: dict[str, Any],
+        until: int | None = None,
+        call: Callable[..., Any] | None = None,
+    ) -> Written:
+        call, tries = call or getattr(self.client(), operation), 0
 
         def write() -> Any:
             nonlocal tries

@@ -201,10 +201,10 @@ def _put_without_condition() -> Iterator[None]:
 
     conditional = JobTable._conditional
 
-    def careless(self: JobTable, operation: str, request: dict[str, Any], until: int | None = None) -> Any:
+    def careless(self: JobTable, operation: str, request: dict[str, Any], *rest: Any, **more: Any) -> Any:
         if operation == "put_item":
             request = {name: value for name, value in request.items() if not name.startswith("Condition")}
-        return conditional(self, operation, request, until)
+        return conditional(self, operation, request, *rest, **more)
 
     with patch.object(JobTable, "_conditional", careless):
         yield

@@ -41,12 +41,13 @@ from jobclaim.jobs.protocol.lifecycle import SUBMIT_ROUNDS
 from jobclaim.jobs.repo import room
 from jobclaim.jobs.repo.announcing import announce_end
 from jobclaim.jobs.repo.delivery import Delivery, current, enter, outside
+from jobclaim.jobs.repo.joining import joining
 from jobclaim.jobs.repo.keeping import Keeping
 from jobclaim.jobs.repo.pruning import Pruned, prune
 from jobclaim.jobs.repo.runs import Runs
 from jobclaim.jobs.repo.scoped import RETRY
 from jobclaim.jobs.repo.stepping import completed_now
-from jobclaim.jobs.repo.transaction import PATIENCE_MS, Transaction, afterwards
+from jobclaim.jobs.repo.transaction import PATIENCE_MS, Transaction
 from jobclaim.jobs.storage.listing import state_keys
 from jobclaim.jobs.storage.written import Written
 from jobclaim.jobs.transitions import Move
@@ -507,7 +508,7 @@ def test_a_job_that_was_not_started_in_time_is_logged_by_who_ended_it(clock: Man
 # --- transactions
 def test_a_transaction_of_two_apps_is_refused_and_names_its_writes_as_its_own(clock: ManualClock) -> None:
     repo, other = one_job(clock), one_job(clock)
-    with pytest.raises(InvalidInput, match="belongs to another app"), repo.transaction() as tx, tx.joining():
+    with pytest.raises(InvalidInput, match="belongs to another app"), repo.transaction() as tx, joining(tx):
         other.create_job("t")
     with pytest.raises(InvalidEffect, match=r"^tx\.put "), repo.transaction() as tx:
         tx.put(TableName="t")
@@ -519,15 +520,13 @@ def test_an_asynchronous_block_is_over_when_it_ends_and_calls_follow_its_write(c
     async def body() -> None:
         for job_id in ("a", "b"):
             async with repo.transaction() as tx:
-                tx.create_job("t", job_id=job_id)
-                with tx.joining():
-                    afterwards(lambda job_id=job_id: called.append(job_id))  # type: ignore[misc]
+                tx.create_job("t", job_id=job_id, settle=lambda job: called.append(job.job_id))
                 assert "a" not in called or job_id == "b"
             with pytest.raises(InvalidEffect, match="too late"):
                 tx.put(TableName="t", Item={"id": "1"})
 
     asyncio.run(body())
-    afterwards(lambda: called.append("at once"))
+    repo.create_job("t", job_id="at once", settle=lambda job: called.append(job.job_id))
     assert called == ["a", "b", "at once"]
     assert repo.get_job("b").unsent == 1
 

@@ -25,6 +25,7 @@ from celery.exceptions import Ignore
 from kombu.exceptions import EncodeError
 
 from jobclaim.jobs import Effects, InvalidEffect, InvalidPayload, Job
+from jobclaim.jobs.repo.joining import joining
 from jobclaim.jobs.repo.transaction import Transaction
 from jobclaim.workers.attempt.outcome import record_success
 from jobclaim.workers.messages import links
@@ -106,7 +107,7 @@ class EffectfulTask(Task):
         job: Job = request.job
         notifications: list[Job] = []
         if links.has_followers(request):
-            with (planned := Transaction(repo)).joining():
+            with joining(planned := Transaction(repo)):
                 notifications.append(links.following(repo, job))
             notifications = planned.jobs
         ttl = getattr(request, "result_ttl", None)

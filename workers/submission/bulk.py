@@ -2,7 +2,7 @@
 
 ::
 
-    calls, one by one ──▶ puts, on some threads, at most WINDOW at a time ──▶ messages, ten by ten ──▶ report
+    calls, one by one ──▶ puts, AT_ONCE on each thread, at most WINDOW in all ──▶ messages, ten by ten ──▶ report
                            │ refused: listed in the report, the others continue
                            └ written before under this batch's name: a duplicate, whose message is resent if it waits
 
@@ -18,16 +18,24 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 from jobclaim.jobs import InvalidInput, Job, JobError, JobStatus, StoreUnavailable
 from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.repo.joining import at_once
 from jobclaim.workers.submission.batch_messages import BatchMessages
 from jobclaim.workers.submission.dispatch import count_if_unsent
 
 log = get_logger("jobclaim.bulk")
 
+Put = Callable[[], Job]
+Outcome = Job | Exception
+
 THREADS: Final = 8
+AT_ONCE: Final = 16
+"""Puts that a thread makes at the same time."""
 WINDOW: Final = 64
 """Limit of puts that are in progress, or done and not yet reported."""
 MOST_FAILURES: Final = 1_000
@@ -111,7 +119,7 @@ def submit_many(
     each : callable, optional
         Called with position and job of every call that has one, in order.
     threads : int
-        Number of concurrent puts.
+        Number of threads that write jobs, each up to `AT_ONCE` at a time.
     options
         Options of `JobTask.apply_async`, for all calls.
 
@@ -126,8 +134,9 @@ def submit_many(
         ThreadPoolExecutor(threads, thread_name_prefix="bulk") as pool,
         BatchMessages(task.jobclaim.app, pool, report) as messages,  # installs jobclaim before the app connects
     ):
-        for position, future in _in_order(pool, _puts(task, calls, report.batch, options)):
-            job = _outcome(report, position, future)
+        puts = _puts(task, calls, report.batch, options)
+        for position, outcome in enumerate(_in_order(pool, partial(at_once, task.jobclaim.repo), puts)):
+            job = _job_of(report, position, outcome)
             if job is not None:
                 if unsent := _unsent(task.app, job, repeated=repeated):
                     messages.add(unsent)
@@ -166,31 +175,30 @@ def _puts(task: Any, calls: Iterable[Any], batch: str, options: Mapping[str, Any
         yield put
 
 
-def _in_order(pool: ThreadPoolExecutor, puts: Iterable[Callable[[], Job]]) -> Iterator[tuple[int, Future[Job]]]:
-    """Run the puts, at most `WINDOW` at once; yield each with its position, in the order of the calls."""
-    under_way: deque[Future[Job]] = deque()
-    position = 0
-    for put in puts:
-        under_way.append(pool.submit(put))
-        if len(under_way) >= WINDOW:
-            yield position, under_way.popleft()
-            position += 1
+def _in_order(
+    pool: ThreadPoolExecutor, write: Callable[[list[Put]], list[Outcome]], puts: Iterator[Put]
+) -> Iterator[Outcome]:
+    """Make the puts, at most `WINDOW` at a time; yield what came of each, in the order of the calls."""
+    under_way: deque[Future[list[Outcome]]] = deque()
+    while some := list(islice(puts, AT_ONCE)):
+        under_way.append(pool.submit(write, some))
+        if len(under_way) >= WINDOW // AT_ONCE:
+            yield from under_way.popleft().result()
     while under_way:
-        yield position, under_way.popleft()
-        position += 1
+        yield from under_way.popleft().result()
 
 
-def _outcome(report: BulkReport, position: int, future: Future[Job]) -> Job | None:
-    try:
-        job = future.result()
-    except (JobError, TypeError) as error:
-        report.failed += 1
-        if len(report.failures) < MOST_FAILURES:
-            report.failures.append(NotSubmitted(position, error))
-        return None
-    report.submitted += job.created
-    report.duplicates += not job.created
-    return job
+def _job_of(report: BulkReport, position: int, outcome: Outcome) -> Job | None:
+    if isinstance(outcome, Job):
+        report.submitted += outcome.created
+        report.duplicates += not outcome.created
+        return outcome
+    if not isinstance(outcome, (JobError, TypeError)):
+        raise outcome
+    report.failed += 1
+    if len(report.failures) < MOST_FAILURES:
+        report.failures.append(NotSubmitted(position, outcome))
+    return None
 
 
 def _unsent(app: Any, job: Job, *, repeated: bool) -> Job | None:

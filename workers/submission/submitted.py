@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +17,6 @@ from jobclaim.jobs.encoding.marks import is_mark
 from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.idempotency import window_seconds
 from jobclaim.jobs.log import get_logger
-from jobclaim.jobs.repo.transaction import afterwards
 from jobclaim.workers import time_limits
 from jobclaim.workers.messages import call, envelope, links
 from jobclaim.workers.scope import for_own_app
@@ -147,10 +146,11 @@ class SubmittedTask(Task):
         ttl = idempotency_ttl if idempotency_ttl is not None else self.idempotency_ttl
         until = self.expires if expires is None else expires
         due, start_by = timing.window(countdown, eta, until, self.jobclaim.repo.clock(), self.app.timezone)
-        job = self._create(
+        return self._create(
             args,
             kwargs,
             options,
+            partial(self._check_existing, args, kwargs, options, task_id, identity),
             job_id=None if identity else task_id,
             queue=queue,
             available_at=due,
@@ -160,14 +160,6 @@ class SubmittedTask(Task):
             ttl=window_seconds(ttl) if identity else None,
             tags=self._tags(tags),
         )
-        if not job.created and task_id is not None and identity is None:
-            self._check_same_call(job, args, kwargs, options)
-        if identity and not job.created and is_cancel_under_way(self.jobclaim.repo, job):
-            raise CancelUnderWay(
-                f"job {job.job_id!r} of an equal call of task {self.name!r} is being cancelled; submit again when it "
-                "has ended"
-            )
-        return job
 
     @for_own_app
     def submit_many(self, calls: Iterable[Any], **options: Any) -> BulkReport:
@@ -197,11 +189,30 @@ class SubmittedTask(Task):
             return None
         return identify(self.name, bind(self.run, args, kwargs), rules or Rules(), key)
 
+    def _check_existing(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: Mapping[str, Any],
+        task_id: str | None,
+        identity: Identity | None,
+        job: Job,
+    ) -> None:
+        """Refuse an existing job that is another call's, or is being cancelled."""
+        if identity is None and task_id is not None:
+            self._check_same_call(job, args, kwargs, options)
+        if identity and is_cancel_under_way(self.jobclaim.repo, job):
+            raise CancelUnderWay(
+                f"job {job.job_id!r} of an equal call of task {self.name!r} is being cancelled; submit again when it "
+                "has ended"
+            )
+
     def _create(
         self,
         args: Sequence[Any] | None,
         kwargs: Mapping[str, Any] | None,
         options: Mapping[str, Any],
+        check: Callable[[Job], object] | None = None,
         *,
         queue: str | None,
         **asked: Any,
@@ -214,7 +225,7 @@ class SubmittedTask(Task):
         repo, payload = self.jobclaim.repo, call.to_payload(args, kwargs)
         with traces.submitting(self.jobclaim.settings, self.name, options) as carried:
             bound = links.prepare(self.app, carried)
-            job: Job = repo.create_job(
+            return repo.create_job(  # type: ignore[no-any-return]
                 self.name,
                 payload,
                 queue=queue,
@@ -224,14 +235,15 @@ class SubmittedTask(Task):
                 envelope=envelope.fit(bound, payload, repo.large, repo.settings.max_payload_bytes),
                 failure_policy=seal_policy(self.dead_letters, critical=self.critical),
                 must_match=False,  # `_check_same_call` also compares by name, and allows a canvas's repeats
+                settle=partial(self._settle, kwargs, check),
                 **asked,
             )
-        afterwards(partial(self._log_submitted, job, kwargs))
-        return job
 
-    def _log_submitted(self, job: Job, kwargs: Mapping[str, Any] | None) -> None:
+    def _settle(self, kwargs: Mapping[str, Any] | None, check: Callable[[Job], object] | None, job: Job) -> None:
         if job.created:
             log.info("job.submitted", **job.log_context(), **self._shown(kwargs))
+        elif check is not None:
+            check(job)
 
     def _duplicate(self, job: Job, options: Mapping[str, Any]) -> Any:
         """Return the handle of a call whose job exists already; it has the result if there is one."""

@@ -14,6 +14,7 @@ from celery import Celery, current_app, uuid
 
 from jobclaim.jobs import InvalidInput, Job
 from jobclaim.jobs.log import get_logger, speaking_for
+from jobclaim.jobs.repo.joining import joining
 from jobclaim.jobs.repo.transaction import Transaction
 from jobclaim.workers.handle import Handle, handle_of
 from jobclaim.workers.messages import envelope
@@ -58,7 +59,7 @@ class SubmittingTransaction(Transaction):
         if task.app.conf.task_always_eager:
             return self._run_later(task, args, kwargs, options)
         handle: Handle = task.jobclaim
-        with speaking_for(handle), self.joining():
+        with speaking_for(handle), joining(self):
             job = task.write_job(args, kwargs, **options)
         self.afterwards(partial(self._send, task.app, job, envelope.of_one_send(options)))
         return task.AsyncResult(job.job_id)

@@ -1,0 +1,99 @@
+"""New jobs that are planned first and written later: those of a transaction, and those that are written at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from jobclaim.jobs.model import Job
+from jobclaim.jobs.storage import puts
+from jobclaim.jobs.storage.table import JobTable
+from jobclaim.jobs.storage.written import Written
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A new job, checked and not written yet.
+
+    Attributes
+    ----------
+    job : Job
+        As it is stored.
+    payload : JSON value
+        As its caller passed it; the job may have a mark in its place.
+    settle : callable
+        Called with the job when it is written, or with the existing job that answers for it, which it may refuse.
+    """
+
+    job: Job
+    payload: Any
+    settle: Callable[[Job], object]
+
+
+class Joined(Protocol):
+    """Takes new jobs that are to be written later."""
+
+    def plan(self, repo: Any, new: NewJob) -> Job:
+        """Add a new job of a repo; return it as planned."""
+
+
+class Writes(Protocol):
+    """The part of a `JobRepo` that writes planned jobs."""
+
+    table: JobTable
+
+    def write(self, new: NewJob, put: Callable[[], Written] | None = None) -> Job:
+        """See `jobclaim.jobs.repo.submitting.Submitting.write`."""
+
+
+_joined: ContextVar[Joined | None] = ContextVar("joined", default=None)
+
+
+def joined() -> Joined | None:
+    """Return what newly created jobs become part of; ``None`` if they are written by themselves."""
+    return _joined.get()
+
+
+@contextmanager
+def joining(whole: Joined) -> Iterator[None]:
+    """Add jobs that are created in this block to a transaction, or to those that are written at once."""
+    token = _joined.set(whole)
+    try:
+        yield
+    finally:
+        _joined.reset(token)
+
+
+def at_once(repo: Writes, calls: Sequence[Callable[[], Job]]) -> list[Job | Exception]:
+    """Make calls that create one job each, with the first tries of their puts at the same time.
+
+    Return for each call the job that it would have returned by itself, or the exception that it would have raised.
+    """
+    plans = _Plans()
+    with joining(plans):
+        planned = [_outcome(partial(plans.made_by, call)) for call in calls]
+    begun = iter(puts.begin(repo.table, [new.job for new in planned if isinstance(new, NewJob)]))
+    return [_outcome(partial(repo.write, new, next(begun))) if isinstance(new, NewJob) else new for new in planned]
+
+
+class _Plans(list[NewJob]):
+    def plan(self, _: Any, new: NewJob) -> Job:
+        self.append(new)
+        return new.job
+
+    def made_by(self, call: Callable[[], Job]) -> NewJob:
+        call()
+        return self.pop()
+
+
+def _outcome(call: Callable[[], T]) -> T | Exception:
+    try:
+        return call()
+    except Exception as error:  # noqa: BLE001 - the caller gets it in its place
+        return error

@@ -1,0 +1,73 @@
+"""Connections on which one thread makes several requests at the same time.
+
+Requests that are made one by one, on as many threads, cost twice the CPU time: each wait hands the interpreter to
+another thread and the processor to another program.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import pycurl
+
+from jobclaim.jobs.storage.inherited import leave_to_parent
+
+LONGEST_WAIT_SECONDS: Final = 0.1
+UNSEEN_SECONDS: Final = 0.001
+"""Pause where ``select`` has nothing to wait for: names are being resolved, or the numbers of the sockets are too high
+for it."""
+
+Request = tuple[list[str], bytes]
+"""Header lines and body of a POST."""
+Tried = tuple[int, bytes] | Exception
+"""What came of a request: the answer's status and body, or an error."""
+
+
+class Bundle:
+    """Keeps a connection open for each of the most requests that were made at once.
+
+    Parameters
+    ----------
+    options : mapping
+        libcurl's options of each connection.
+    """
+
+    def __init__(self, options: Mapping[int, Any]) -> None:
+        self._options = options
+        self._multi = leave_to_parent(pycurl.CurlMulti())
+        self._lines: list[tuple[Any, list[bytes]]] = []
+
+    def perform(self, requests: Iterable[Request], longest_ms: int) -> list[Tried]:
+        """Make requests at the same time; return what came of each when all are answered or have failed."""
+        used = []
+        for number, (headers, body) in enumerate(requests):
+            curl, parts = self._line(number)
+            parts.clear()
+            curl.setopt(pycurl.HTTPHEADER, [*headers, "Expect:"])
+            curl.setopt(pycurl.POSTFIELDS, body)
+            curl.setopt(pycurl.TIMEOUT_MS, longest_ms)
+            self._multi.add_handle(curl)
+            used.append((curl, parts))
+        try:
+            self._run()
+            failed = {curl: pycurl.error(number, text) for curl, number, text in self._multi.info_read()[2]}
+            return [failed.get(curl) or (curl.getinfo(pycurl.RESPONSE_CODE), b"".join(parts)) for curl, parts in used]
+        finally:
+            for curl, _ in used:
+                self._multi.remove_handle(curl)
+
+    def _line(self, number: int) -> tuple[Any, list[bytes]]:
+        if number == len(self._lines):
+            curl, parts = leave_to_parent(pycurl.Curl()), list[bytes]()
+            for option, value in self._options.items():
+                curl.setopt(option, value)
+            curl.setopt(pycurl.WRITEFUNCTION, parts.append)
+            self._lines.append((curl, parts))
+        return self._lines[number]
+
+    def _run(self) -> None:
+        while self._multi.perform()[1]:
+            if not self._multi.select(LONGEST_WAIT_SECONDS):
+                time.sleep(UNSEEN_SECONDS)
