@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,8 +23,9 @@ from itertools import islice
 from typing import Any, Final
 
 from jobclaim.jobs import InvalidInput, Job, JobError, JobStatus, StoreUnavailable
-from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.log import get_logger, speaking_for
 from jobclaim.jobs.repo.joining import at_once
+from jobclaim.workers.handle import Handle
 from jobclaim.workers.submission.batch_messages import BatchMessages
 from jobclaim.workers.submission.dispatch import count_if_unsent
 
@@ -135,7 +136,7 @@ def submit_many(
         BatchMessages(task.jobclaim.app, pool, report) as messages,  # installs jobclaim before the app connects
     ):
         puts = _puts(task, calls, report.batch, options)
-        for position, outcome in enumerate(_in_order(pool, partial(at_once, task.jobclaim.repo), puts)):
+        for position, outcome in enumerate(_in_order(pool, partial(_write, task.jobclaim), puts)):
             job = _job_of(report, position, outcome)
             if job is not None:
                 if unsent := _unsent(task.app, job, repeated=repeated):
@@ -173,6 +174,11 @@ def _puts(task: Any, calls: Iterable[Any], batch: str, options: Mapping[str, Any
             return task.write_job(args, kwargs, f"{batch}.{position}" if fixed else None, **options)  # type: ignore[no-any-return]
 
         yield put
+
+
+def _write(handle: Handle, puts: Sequence[Put]) -> list[Outcome]:
+    with speaking_for(handle):
+        return at_once(handle.repo, puts)
 
 
 def _in_order(

@@ -178,7 +178,7 @@ class SubmittedTask(Task):
 
     def _tags(self, own: Iterable[str] | None) -> tuple[str, ...]:
         """Return the tags of a call: the task's and its own. Raises `jobs.InvalidInput`."""
-        return checks.tags((*self.tags, *checks.tags(own)))
+        return checks.tags((*self.tags, *checks.tags(own))) if self.tags or own is not None else ()
 
     def _identity(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], key: str | None, task_id: str | None
@@ -220,10 +220,10 @@ class SubmittedTask(Task):
         queue = queue or self.queue_name(args or (), kwargs)
         own_limit = options.get("time_limit")
         options = self._with_group(args, kwargs, options)
-        time_limits.check_call(self.name, queue, own_limit, self.jobclaim.settings)
+        repo, settings, payload = self.jobclaim.repo, self.jobclaim.settings, call.to_payload(args, kwargs)
+        time_limits.check_call(self.name, queue, own_limit, settings)
         time_limits.check_soft(self.name, options.get("soft_time_limit"), own_limit or self.time_limit)
-        repo, payload = self.jobclaim.repo, call.to_payload(args, kwargs)
-        with traces.submitting(self.jobclaim.settings, self.name, options) as carried:
+        with traces.submitting(settings, self.name, options) as carried:
             bound = links.prepare(self.app, carried)
             return repo.create_job(  # type: ignore[no-any-return]
                 self.name,
