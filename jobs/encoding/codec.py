@@ -144,11 +144,12 @@ def _failure(row: dict[str, Any]) -> Failure:
 
 _KINDS: Final = frozenset(FailureKind)
 _PLAIN: Final = (str, bool, int, float, type(None))
+_WITHOUT_PLACES: Final = (*_PLAIN, *RICH)
 
 
 def _refuse_alien(value: Any, path: str, depth: int) -> None:
     """Raise `InvalidPayload` for a value that JSON cannot represent; the error names its place in the payload."""
-    if isinstance(value, (*_PLAIN, *RICH)) or is_lazy_text(value):
+    if type(value) is not dict and (isinstance(value, _WITHOUT_PLACES) or is_lazy_text(value)):
         return
     if depth > MAX_DEPTH:
         raise InvalidPayload(f"{path} is nested more than {MAX_DEPTH} levels deep; flatten it")

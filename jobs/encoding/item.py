@@ -118,15 +118,19 @@ def stored_value(job: Job, name: str) -> Any:
     return job.payload_mark if is_elsewhere else getattr(job, name)
 
 
-def to_attributes(job: Job) -> dict[str, str | int | float]:
-    """Return a job's stored attributes as plain text and numbers, without its place in the index."""
+def to_attributes(job: Job, text: str | None = None) -> dict[str, str | int | float]:
+    """Return a job's stored attributes as plain text and numbers, without its place in the index.
+
+    ``text`` is the JSON of its payload, if the caller has encoded it already.
+    """
     attributes: dict[str, str | int | float] = {}
     for name, value in zip(DECODERS, _fields(job), strict=True):
         if value or name in STORED_IF_EMPTY:
-            stored = stored_value(job, name) if name == "payload" else value
             if name not in ENCODERS:
                 attributes[name] = value
-            elif stored is not None:
+            elif name == "payload" and text is not None and job.payload_mark is None:
+                attributes[name] = text
+            elif (stored := stored_value(job, name)) is not None:
                 attributes[name] = ENCODERS[name](stored)
     return attributes
 

@@ -27,12 +27,15 @@ class NewJob:
         As it is stored.
     payload : JSON value
         As its caller passed it; the job may have a mark in its place.
+    text : str, optional
+        The JSON of the job's payload.
     settle : callable
         Called with the job when it is written, or with the existing job that answers for it, which it may refuse.
     """
 
     job: Job
     payload: Any
+    text: str | None
     settle: Callable[[Job], object]
 
 
@@ -78,7 +81,7 @@ def at_once(repo: Writes, calls: Sequence[Callable[[], Job]]) -> list[Job | Exce
     plans = _Plans()
     with joining(plans):
         planned = [_outcome(partial(plans.made_by, call)) for call in calls]
-    begun = iter(puts.begin(repo.table, [new.job for new in planned if isinstance(new, NewJob)]))
+    begun = iter(puts.begin(repo.table, [(new.job, new.text) for new in planned if isinstance(new, NewJob)]))
     return [_outcome(partial(repo.write, new, next(begun))) if isinstance(new, NewJob) else new for new in planned]
 
 

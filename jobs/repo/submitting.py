@@ -122,7 +122,7 @@ class Submitting(Store):
             submission = replace(submission, payload=mark, text=None)
             job = new_job(submission, self.settings, self.clock, any_queue=self._any_queue)
         matches = partial(check_same_payload, new=job, text=text) if must_match and job_id is not None else None
-        new = NewJob(job, payload, partial(_settle, matches, settle))
+        new = NewJob(job, payload, submission.text, partial(_settle, matches, settle))
         if (whole := joined()) is not None:
             return _with_payload(whole.plan(self, new), payload)
         return self.write(new)

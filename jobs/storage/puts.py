@@ -12,14 +12,16 @@ from jobclaim.jobs.storage.written import Written
 from jobclaim.jobs.transitions import Move
 
 
-def begin(table: JobTable, jobs: Sequence[Job]) -> list[Callable[[], Written]]:
-    """Make the first tries of new jobs' puts, at the same time; return for each what finishes it, as `JobTable.apply`.
+def begin(table: JobTable, jobs: Sequence[tuple[Job, str | None]]) -> list[Callable[[], Written]]:
+    """Make the first tries of new jobs' puts at the same time; return for each what finishes it, as `JobTable.apply`.
 
-    A client that cannot begin requests makes each of them when it is finished.
+    The jobs are given with the JSON of their payloads, as to `JobTable.put_request`. A client that cannot begin
+    requests makes each of them when it is finished.
     """
-    requests = [table.put_request(job) for job in jobs]
+    requests = [table.put_request(job, text) for job, text in jobs]
     calls = _begun(table.client(), "put_item", [{"TableName": table.name, **request} for request in requests])
-    return [partial(table.put, Move.SUBMIT, *one) for one in zip(jobs, requests, calls, strict=True)]
+    begun = zip(jobs, requests, calls, strict=True)
+    return [partial(table.put, Move.SUBMIT, job, request, call) for (job, _), request, call in begun]
 
 
 def _begun(client: Any, name: str, requests: Sequence[Mapping[str, Any]]) -> list[Callable[..., Any]]:

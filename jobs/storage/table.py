@@ -263,9 +263,9 @@ class JobTable:
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     # --- parts of transactions
-    def put_request(self, job: Job) -> dict[str, Any]:
-        """Return the request that puts a job unless its id is taken."""
-        stored = to_attributes(job) | self.place(job)
+    def put_request(self, job: Job, text: str | None = None) -> dict[str, Any]:
+        """Return the request that puts a job unless its id is taken; ``text`` as in `to_attributes`."""
+        stored = to_attributes(job, text) | self.place(job)
         return {
             "Item": {name: attribute(value) for name, value in stored.items()},
             "ConditionExpression": f"attribute_not_exists({schema.KEY})",
