@@ -15,9 +15,8 @@ import pycurl
 from jobclaim.jobs.storage.inherited import leave_to_parent
 
 LONGEST_WAIT_SECONDS: Final = 0.1
-UNSEEN_SECONDS: Final = 0.001
-"""Pause where ``select`` has nothing to wait for: names are being resolved, or the numbers of the sockets are too high
-for it."""
+PAUSE_SECONDS: Final = 0.002
+"""How long to collect more answers once there is one: reading each by itself would cost a fifth more CPU time."""
 
 Request = tuple[list[str], bytes]
 """Header lines and body of a POST."""
@@ -69,5 +68,5 @@ class Bundle:
 
     def _run(self) -> None:
         while self._multi.perform()[1]:
-            if not self._multi.select(LONGEST_WAIT_SECONDS):
-                time.sleep(UNSEEN_SECONDS)
+            self._multi.select(LONGEST_WAIT_SECONDS)  # returns at once for sockets whose numbers are too high for it
+            time.sleep(PAUSE_SECONDS)

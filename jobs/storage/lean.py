@@ -24,7 +24,7 @@ from jobclaim.jobs.clock import wait
 from jobclaim.jobs.storage import access, connect
 from jobclaim.jobs.storage.access import Access
 from jobclaim.jobs.storage.bodies import from_json, to_json
-from jobclaim.jobs.storage.bundle import Bundle, Request, Tried
+from jobclaim.jobs.storage.bundle import Bundle, Tried
 from jobclaim.jobs.storage.inherited import leave_to_parent
 from jobclaim.jobs.storage.resilience import is_transient
 from jobclaim.jobs.storage.signing import CONTENT_TYPE, Signer
@@ -172,22 +172,25 @@ class LeanClient:
         """
         operation = DIRECT[self.access.service][name]
         bodies = [to_json(request) for request in requests]
-        if len(bodies) < 2 or self._hooks(operation):
+        if len(bodies) < 2:
             return [partial(self._again, operation, body, []) for body in bodies]
         try:
-            tried = self._together([(self._signed.headers(operation, body), body) for body in bodies])
+            tried = self._together(operation, bodies)
         except Exception as error:  # noqa: BLE001 - raised by each of the functions, as it would be by boto3's method
             tried = [error] * len(bodies)
         return [partial(self._again, operation, body, [one]) for body, one in zip(bodies, tried, strict=True)]
 
-    def _together(self, requests: Sequence[Request]) -> list[Tried]:
+    def _together(self, operation: str, bodies: Sequence[bytes]) -> list[Tried]:
+        requests = [(self._signed.headers(operation, body), body) for body in bodies]
+        hooked = [self._hooked(operation, *request) for request in requests]
         try:
             bundle = self._bundles.pop()
         except IndexError:
             bundle = Bundle(self._options)
-        tried = bundle.perform(requests, self._longest_ms)
+        left = [request for request, answer in zip(requests, hooked, strict=True) if answer is None]
+        tried = iter(bundle.perform(left, self._longest_ms))
         self._bundles.append(bundle)  # not after an exception: the state of its connections is unknown then
-        return tried
+        return [next(tried) if answer is None else (answer.status_code, answer.content) for answer in hooked]
 
     def _again(self, operation: str, body: bytes, tried: list[Tried], **_: Any) -> Any:
         return self._ask(operation, body, tried)
@@ -241,21 +244,15 @@ class LeanClient:
 
     def _hooked(self, operation: str, lines: list[str], body: bytes) -> Any:
         """Let a hook answer instead of AWS, where there is one: moto's in-process mock."""
-        if not self._hooks(operation):
+        name, known = f"before-send.{self.access.service}.{operation}", self.access.hooks._emitter
+        if (hooks := known._lookup_cache.get(name)) is None:  # emptied by botocore with each change of its hooks
+            hooks = known._lookup_cache[name] = known._handlers.prefix_search(name)
+        if not hooks:
             return None
         headers = dict(line.split(": ", 1) for line in lines)
         return self.access.hooks.emit_until_response(
-            self._event(operation), request=AWSRequest("POST", self.access.url, headers, body).prepare()
+            name, request=AWSRequest("POST", self.access.url, headers, body).prepare()
         )[1]
-
-    def _hooks(self, operation: str) -> Any:
-        name, known = self._event(operation), self.access.hooks._emitter
-        if (hooks := known._lookup_cache.get(name)) is None:  # emptied by botocore with each change of its hooks
-            hooks = known._lookup_cache[name] = known._handlers.prefix_search(name)
-        return hooks
-
-    def _event(self, operation: str) -> str:
-        return f"before-send.{self.access.service}.{operation}"
 
     def _error(self, operation: str, status: int, answer: Mapping[str, Any], tries_left: int) -> Exception | None:
         """Return the error of an answer; ``None`` if the request is to be made again."""

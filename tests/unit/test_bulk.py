@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from jobclaim.jobs import IdempotencyMismatch, InvalidInput, InvalidPayload, Job
 from jobclaim.testing import Harness
 from jobclaim.workers import IdempotentTask, JobTask
 from jobclaim.workers.submission import batch_messages
-from jobclaim.workers.submission.bulk import as_call
+from jobclaim.workers.submission.bulk import WINDOW, as_call
 
 ran: list[Any] = []
 
@@ -147,6 +148,34 @@ def test_nonsense_is_refused_before_anything_is_written(jobclaim: Harness) -> No
     with pytest.raises(InvalidInput, match=r"^batch='' must be text"):
         note.submit_many([1], batch="")
     assert jobclaim.submitted == []
+
+
+def test_the_calls_are_read_as_far_ahead_as_the_window_allows(jobclaim: Harness) -> None:
+    read, ahead = 0, list[int]()
+
+    def calls() -> Iterator[int]:
+        nonlocal read
+        while read < 300:
+            read += 1
+            yield read
+
+    report = note.submit_many(calls(), each=lambda position, _: ahead.append(read - position), threads=1)
+    assert (report.submitted, len(ahead)) == (300, 300)
+    assert max(ahead) == WINDOW
+
+
+def test_an_error_that_is_not_of_one_call_ends_the_batch(jobclaim: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    create, reported = jobclaim.repo.create_job, list[int]()
+
+    def broken(task: str, payload: Any, **options: Any) -> Any:
+        if payload["args"] == [3]:
+            raise ZeroDivisionError
+        return create(task, payload, **options)
+
+    monkeypatch.setattr(jobclaim.repo, "create_job", broken)
+    with pytest.raises(ZeroDivisionError):
+        note.submit_many(range(1, 6), each=lambda position, _: reported.append(position), threads=1)
+    assert reported == [0, 1]
 
 
 class Sqs:

@@ -287,3 +287,67 @@ def test_where_sockets_are_replaced_it_is_boto3_all_the_way(
     boto3s = connect(Settings(), "dynamodb")
     assert (lean(boto3s) is boto3s) is patched
     assert boto3s.meta.config.max_pool_connections == 512, "as many as a pool of threads may need"
+
+
+class TestRequestsBegunTogether:
+    def test_each_ends_as_it_would_by_itself(self, server: Server, over_http: LeanClient) -> None:
+        refusal = (400, b'{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}')
+        server.answers = [(200, b"{}"), refusal, (503, b"<html>busy</html>"), (0, b"")]
+        begun = over_http.begin("put_item", [PUT] * 4)
+        assert len(server.requests) == 4
+        server.answers = [(200, b"{}")] * 2
+        ends = [outcome(call) for call in begun]
+        assert ends.count({}) == 3
+        (error,) = [end for end in ends if end != {}]
+        assert condition_failed(error)
+        assert error.response["ResponseMetadata"]["RetryAttempts"] == 0
+        assert len(server.requests) == 6, "the one that was refused is not tried again"
+
+    def test_called_again_one_makes_its_request_again(self, server: Server, over_http: LeanClient) -> None:
+        server.answers = [(200, b"{}")] * 3
+        call, _ = over_http.begin("put_item", [PUT, PUT])
+        assert (call(**PUT), len(server.requests)) == ({}, 2)
+        assert (call(**PUT), len(server.requests)) == ({}, 3)
+
+    def test_they_keep_a_connection_each(self, server: Server, over_http: LeanClient) -> None:
+        server.answers = [(200, b"{}")] * 6
+        for _ in range(2):
+            over_http.begin("put_item", [PUT] * 3)
+        assert (len(server.requests), server.connections) == (6, 3)
+
+    def test_each_raises_what_kept_them_from_being_made(
+        self, server: Server, over_http: LeanClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any) -> None:
+            raise OSError("no credentials")
+
+        begin = over_http.begin
+        monkeypatch.setattr(over_http._signed, "headers", fail)
+        for call in begin("put_item", [PUT, PUT]):
+            with pytest.raises(OSError, match="no credentials"):
+                call(**PUT)
+        assert server.requests == []
+
+    def test_nobody_listening_is_boto3s_error_for_each(self, server: Server, over_http: LeanClient) -> None:
+        server.shutdown()
+        server.server_close()
+        for call in over_http.begin("put_item", [PUT, PUT]):
+            with pytest.raises(EndpointConnectionError):
+                call(**PUT)
+
+    def test_a_hook_answers_and_one_alone_is_made_when_it_is_called(self, boto: Any) -> None:
+        made = lean(boto)
+        first, second = made.begin("put_item", [PUT, PUT])
+        (alone,) = made.begin("put_item", [PUT])
+        assert body(first(**PUT)) == {}
+        assert condition_failed(outcome(second))
+        boto.delete_item(TableName="t", Key=KEY)
+        assert body(alone(**PUT)) == {}
+
+
+def outcome(call: Any) -> Any:
+    """Return the answer of a begun put, or its error."""
+    try:
+        return call(**PUT)
+    except ClientError as error:
+        return error

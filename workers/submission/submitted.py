@@ -220,7 +220,8 @@ class SubmittedTask(Task):
         queue = queue or self.queue_name(args or (), kwargs)
         own_limit = options.get("time_limit")
         options = self._with_group(args, kwargs, options)
-        repo, settings, payload = self.jobclaim.repo, self.jobclaim.settings, call.to_payload(args, kwargs)
+        handle, payload = self.jobclaim, call.to_payload(args, kwargs)
+        repo, settings = handle.repo, handle.settings
         time_limits.check_call(self.name, queue, own_limit, settings)
         time_limits.check_soft(self.name, options.get("soft_time_limit"), own_limit or self.time_limit)
         with traces.submitting(settings, self.name, options) as carried:

@@ -28,7 +28,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -62,12 +62,13 @@ def is_on(settings: Settings) -> bool:
     return settings.telemetry == "otlp"
 
 
-@contextmanager
-def submitting(settings: Settings, task: str, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def submitting(settings: Settings, task: str, options: Mapping[str, Any]) -> AbstractContextManager[Mapping[str, Any]]:
     """Trace a submission; return the options with the context that the job's messages are to carry."""
-    if not is_on(settings):
-        yield dict(options)
-        return
+    return _traced(settings, task, options) if is_on(settings) else nullcontext(options)
+
+
+@contextmanager
+def _traced(settings: Settings, task: str, options: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     from opentelemetry.trace import SpanKind
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 

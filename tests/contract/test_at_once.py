@@ -1,0 +1,89 @@
+"""Jobs whose puts are made at the same time: each is created, found or refused as if it were submitted by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import pycurl
+import pytest
+
+from jobclaim.jobs import IdempotencyMismatch, InvalidInput, Job, JobRepo, JobStatus, StoreUnavailable
+from jobclaim.jobs.repo.joining import at_once
+from jobclaim.jobs.storage.bundle import Bundle, Tried
+from tests.contract.stores import Store
+
+LARGE = "x" * 5_000
+"""A payload with an item of its own."""
+
+
+def calls(repo: JobRepo, *payloads: Any, **options: Any) -> list[Callable[[], Job]]:
+    """Return calls that create jobs ``j0``, ``j1``, ... with these payloads."""
+    return [
+        partial(repo.create_job, "t", payload, job_id=f"j{number}", **options)
+        for number, payload in enumerate(payloads)
+    ]
+
+
+def test_each_call_has_the_outcome_that_it_would_have_alone(store: Store) -> None:
+    repo = store.repo()
+    repo.create_job("t", 1, job_id="j1")
+    repo.create_job("t", "other", job_id="j2")
+    outcomes = at_once(repo, [*calls(repo, 0, 1, 2, None, LARGE), partial(repo.create_job, "t", job_id="")])
+    new, equal, different, empty, large, refused = outcomes
+    assert isinstance(different, IdempotencyMismatch)
+    assert isinstance(refused, InvalidInput)
+    jobs = [job for job in (new, equal, empty, large) if isinstance(job, Job)]
+    assert [(job.job_id, job.created, job.payload) for job in jobs] == [
+        ("j0", True, 0),
+        ("j1", False, 1),
+        ("j3", True, None),
+        ("j4", True, LARGE),
+    ]
+    assert [repo.get_job(job.job_id).payload for job in jobs] == [0, 1, None, LARGE]
+    assert repo.get_job("j3").result is None
+
+
+def test_an_ended_job_with_the_same_key_is_run_anew(store: Store) -> None:
+    repo = store.repo()
+    failed = repo.create_job("t", 1, idempotency_key="k")
+    repo.claim_job(failed.job_id)
+    repo.update_status(failed.job_id, JobStatus.FAILED, error="no")
+    again, other = at_once(repo, [partial(repo.create_job, "t", 1, idempotency_key=key) for key in ("k", "l")])
+    assert isinstance(again, Job)
+    assert isinstance(other, Job)
+    assert (again.job_id, again.created, other.created) == (failed.job_id, True, True)
+    assert repo.get_job(failed.job_id).status is JobStatus.PENDING
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("arrives", [True, False])
+def test_puts_whose_answers_are_lost_count_once(
+    real_store: Store, monkeypatch: pytest.MonkeyPatch, arrives: bool
+) -> None:
+    real_store.empty()
+    perform, lost = Bundle.perform, list[int]()
+
+    def losing(self: Bundle, requests: Sequence[Any], longest_ms: int) -> list[Tried]:
+        lost.append(len(requests))
+        if arrives:
+            perform(self, requests, longest_ms)
+        return [pycurl.error(pycurl.E_GOT_NOTHING, "lost")] * len(requests)
+
+    monkeypatch.setattr(Bundle, "perform", losing)
+    repo = real_store.repo()
+    outcomes = at_once(repo, calls(repo, *range(20)))
+    assert [isinstance(job, Job) and job.created for job in outcomes] == [True] * 20
+    assert (lost, len(real_store.items())) == ([20], 20)
+
+
+@pytest.mark.real
+def test_a_store_that_is_away_is_the_outcome_of_each(real_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any) -> None:
+        raise OSError("no credentials")
+
+    repo = real_store.repo()
+    monkeypatch.setattr(real_store.line._signed, "headers", away)
+    outcomes = at_once(repo, calls(repo, 1, 2))
+    assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 2
