@@ -17,6 +17,7 @@ from jobclaim.jobs import (
     AlreadySubmitted,
     EffectRefused,
     FailureKind,
+    IdempotencyMismatch,
     InvalidEffect,
     InvalidInput,
     JobNotFound,
@@ -400,6 +401,18 @@ def test_a_refused_write_submits_nothing(jobclaim: Harness) -> None:
     assert refused.value.key == {"id": "order 7"}
     assert len(jobclaim.messages) == 1
     assert len(jobclaim.repo.table.client().scan(TableName=jobclaim.repo.table.name)["Items"]) == 1
+
+
+def test_a_transaction_refuses_an_id_of_a_call_with_other_arguments_as_that_call_by_itself(jobclaim: Harness) -> None:
+    def submit(plan: str) -> None:
+        with jobclaim_transaction() as tx:
+            tx.apply_async(work, [plan], task_id="chosen")
+
+    submit("put")
+    with pytest.raises(IdempotencyMismatch, match="task_id 'chosen'"):
+        submit("other")
+    with pytest.raises(AlreadySubmitted):
+        submit("put")
 
 
 def test_an_equal_order_is_refused_and_its_writes_are_not_made_again(jobclaim: Harness) -> None:
