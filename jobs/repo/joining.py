@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from jobclaim.jobs.model import Job
-from jobclaim.jobs.storage import puts
 from jobclaim.jobs.storage.table import JobTable
 from jobclaim.jobs.storage.written import Written
 
@@ -81,8 +80,8 @@ def at_once(repo: Writes, calls: Sequence[Callable[[], Job]]) -> list[Job | Exce
     plans = _Plans()
     with joining(plans):
         planned = [_outcome(partial(plans.made_by, call)) for call in calls]
-    begun = iter(puts.begin(repo.table, [(new.job, new.text) for new in planned if isinstance(new, NewJob)]))
-    return [_outcome(partial(repo.write, new, next(begun))) if isinstance(new, NewJob) else new for new in planned]
+    puts = iter(repo.table.puts([(new.job, new.text) for new in planned if isinstance(new, NewJob)]))
+    return [_outcome(partial(repo.write, new, next(puts))) if isinstance(new, NewJob) else new for new in planned]
 
 
 class _Plans(list[NewJob]):

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from botocore.exceptions import ClientError
@@ -19,6 +20,7 @@ from jobclaim.jobs.encoding.item import Item, attribute, from_item, key_of, plac
 from jobclaim.jobs.errors import JobUnreadable, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job, JobStatus
+from jobclaim.jobs.storage.begun import begun
 from jobclaim.jobs.storage.expressions import NOTHING_BARRED, Barred, update_request
 from jobclaim.jobs.storage.payload_items import PayloadItems
 from jobclaim.jobs.storage.resilience import FIRST_WAIT_SECONDS, persistently
@@ -145,13 +147,22 @@ class JobTable:
             planned = [Planned(before, move, after), *(Planned(None, Move.SUBMIT_WITH_WRITES, job) for job in beside)]
             return write_together(self, planned, along, until=until)[0]
         if before is None:
-            return self.put(move, after, self.put_request(after))
+            return judged(self._conditional("put_item", self.put_request(after)), move, after)
         known, difference = as_read(before), self.changes(before, after)
         return self.move(before.job_id, move, after, expected=known, changes=difference, until=until)
 
-    def put(self, move: Move, job: Job, request: dict[str, Any], call: Callable[..., Any] | None = None) -> Written:
-        """Make the put of a new job: `put_request`; ``call`` is the client's ``put_item``, its first try begun."""
-        return judged(self._conditional("put_item", request, call=call), move, job)
+    def puts(self, jobs: Sequence[tuple[Job, str | None]]) -> list[Callable[[], Written]]:
+        """Make the first tries of new jobs' puts at the same time; return for each what finishes it, as `apply`.
+
+        The jobs are given with the JSON of their payloads, as to `put_request`.
+        """
+        requests = [self.put_request(job, text) for job, text in jobs]
+        calls = begun(self.client(), "put_item", [{"TableName": self.name, **request} for request in requests])
+        made = zip(jobs, requests, calls, strict=True)
+        return [partial(self._put, job, request, call) for (job, _), request, call in made]
+
+    def _put(self, job: Job, request: dict[str, Any], call: Callable[..., Any]) -> Written:
+        return judged(self._conditional("put_item", request, call=call), Move.SUBMIT, job)
 
     def move(
         self,
