@@ -1,14 +1,16 @@
-"""moto's answers at half the price: it works out once under which names it finds a member, and how large an item is.
+"""moto at half the price: it works out once under which names it finds a member, and how large an item is.
 
 For every member of every answer, and each value of DynamoDB has ten, moto makes six objects that look for other names
-of the member; and for every attribute that it writes it measures all the others.
+of the member; and for every attribute that it writes it measures all the others. Each block of `mock_aws` lists 1,300
+addresses for the library `requests`, which nothing here calls AWS by: one pattern refuses them all.
 """
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
-from moto.core import serialize, utils
+from moto.core import models, serialize, utils
 from moto.dynamodb.models.dynamo_type import LimitedSizeDict
 from moto.dynamodb.parsing import ast_nodes
 
@@ -32,6 +34,7 @@ def install() -> None:
     patched.__call__ = _picked
     _traverser.nodes_to_be_processed = _known_nodes
     LimitedSizeDict.__setitem__ = _set  # type: ignore[method-assign]
+    vars(models)["backend_index"] = SimpleNamespace(backend_url_patterns=())
 
 
 def _picked(self: Any, context: Any) -> Any:
