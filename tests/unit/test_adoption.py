@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 from unittest.mock import ANY
 
-import boto3
 import pytest
 from billiard.einfo import ExceptionInfo
 from celery import shared_task
@@ -17,10 +16,8 @@ from celery.exceptions import Reject, SoftTimeLimitExceeded, WorkerLostError
 from celery.worker import state
 from celery.worker.request import create_request_cls
 from kombu.message import Message
-from moto import mock_aws
 
-from jobclaim.infra.tables import ensure_table, table_specs
-from jobclaim.jobs import InvalidPayload, JobRepo, JobStatus, StoreUnavailable
+from jobclaim.jobs import InvalidPayload, JobStatus, StoreUnavailable
 from jobclaim.jobs.repo.claiming import NEVER_STARTED
 from jobclaim.settings import Settings
 from jobclaim.workers import JobTask, create_app
@@ -28,6 +25,7 @@ from jobclaim.workers.process import intake, unreported
 from jobclaim.workers.process.request import JobRequest
 from jobclaim.workers.state import worker
 from tests.contract.stores import LossyClient
+from tests.simulation.client import model_repo
 from tests.support.clock import ManualClock
 
 DELETED, GIVEN_BACK, LEFT, DEAD_LETTER = "deleted", "given back", "left to its visibility timeout", "dead letter"
@@ -104,10 +102,8 @@ class World:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, clock: ManualClock) -> None:
         settings = Settings()
-        client: Any = boto3.client("dynamodb")
-        list(ensure_table(client, table_specs(settings)[0], 30))
         self.app = create_app(settings)
-        self.repo = JobRepo.from_settings(settings, client=client, clock=clock)
+        self.repo = model_repo(settings, clock)
         self.app.jobclaim.use(settings, self.repo)
         self.sent: list[str] = []
         monkeypatch.setattr(self.app, "send_task", lambda name, **options: self.sent.append(options["task_id"]))
@@ -165,8 +161,7 @@ class Owner:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, clock: ManualClock) -> Iterator[World]:
     bodies.clear()
-    with mock_aws():
-        yield World(monkeypatch, clock)
+    yield World(monkeypatch, clock)
     state.active_requests.clear()
     state.reserved_requests.clear()
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
 from jobclaim.fleet.workers import CANCEL, FleetRecords, WorkerRecord
-from jobclaim.infra.tables import ensure_table, table_specs
-from jobclaim.jobs import Job, JobRepo, JobStatus, StoreUnavailable
+from jobclaim.jobs import Job, JobStatus, StoreUnavailable
 from jobclaim.settings import Settings
 from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel
@@ -19,6 +15,7 @@ from jobclaim.workers.messages.message import TOKEN
 from jobclaim.workers.process import active, cancels
 from jobclaim.workers.process.parent import Parent
 from jobclaim.workers.state import worker
+from tests.simulation.client import model_repo
 from tests.support.clock import ManualClock
 
 
@@ -26,11 +23,9 @@ class World:
     """A worker's main process with its record in the fleet table; the test is its heartbeat."""
 
     def __init__(self, clock: ManualClock) -> None:
-        settings, client = Settings(), boto3.client("dynamodb", region_name="us-east-1")
-        for spec in table_specs(settings):
-            list(ensure_table(client, spec, 10))
+        settings = Settings()
         self.app = create_app(settings)
-        self.repo = JobRepo.from_settings(settings, client=client, clock=clock)
+        self.repo = model_repo(settings, clock)
         self.app.jobclaim.use(settings, self.repo)
         self.fleet = FleetRecords.of(self.repo)
         self.about = WorkerRecord(worker_id=worker.current().worker_id, seen_at=clock(), started_at=clock())
@@ -60,9 +55,8 @@ class World:
 
 
 @pytest.fixture
-def world(clock: ManualClock) -> Iterator[World]:
-    with mock_aws():
-        yield World(clock)
+def world(clock: ManualClock) -> World:
+    return World(clock)
 
 
 def test_a_cancel_for_a_job_not_seen_yet_is_told_again_until_it_is_seen(

@@ -7,17 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import EndpointConnectionError
-from moto import mock_aws
 
 from jobclaim.fleet.workers import CANCEL, FleetRecords, WorkerRecord
-from jobclaim.infra.tables import ensure_table, table_specs
-from jobclaim.jobs import JobRepo
 from jobclaim.settings import Settings
 from jobclaim.workers.process.heartbeat import BeatPace, Heartbeat
 from jobclaim.workers.state import worker
+from tests.simulation.client import model_repo
 from tests.support.clock import ManualClock
 from tests.support.waiting import wait_until
 
@@ -54,12 +51,8 @@ def _own_worker() -> Iterator[None]:
 
 
 @pytest.fixture
-def records(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[FleetRecords]:
-    with mock_aws():
-        settings, client = Settings(), boto3.client("dynamodb", region_name="us-east-1")
-        for spec in table_specs(settings):
-            list(ensure_table(client, spec, 10))
-        yield FleetRecords.of(JobRepo.from_settings(settings, client=client, clock=clock))
+def records(clock: ManualClock) -> FleetRecords:
+    return FleetRecords.of(model_repo(Settings(), clock))
 
 
 def heartbeat(fleet: Any, running: list[str], carry_out: Any = lambda record: (), **pace: float) -> Heartbeat:

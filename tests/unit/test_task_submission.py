@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import pytest
 from celery import shared_task
-from moto import mock_aws
 
-from jobclaim.infra.tables import ensure_table, table_specs
-from jobclaim.jobs import IdempotencyMismatch, InvalidInput, JobRepo, JobStatus, PayloadTooLarge
+from jobclaim.jobs import IdempotencyMismatch, InvalidInput, JobStatus, PayloadTooLarge
 from jobclaim.settings import Settings
 from jobclaim.workers import IdempotentTask, JobTask, create_app, with_idempotency
 from jobclaim.workers.messages.message import HEADER
 from jobclaim.workers.submission.dispatch import publish
+from tests.simulation.client import model_repo
 from tests.support.clock import ManualClock
 
 MINUTE_MS = 60_000
@@ -60,11 +57,9 @@ class Desk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, clock: ManualClock) -> None:
         settings = Settings()
-        client: Any = boto3.client("dynamodb")
-        list(ensure_table(client, table_specs(settings)[0], 30))
         self.clock = clock
         self.app = create_app(settings)
-        self.repo = JobRepo.from_settings(settings, client=client, clock=clock)
+        self.repo = model_repo(settings, clock)
         self.app.jobclaim.use(settings, self.repo)
         self.sent: list[dict[str, Any]] = []
         self.broken = False
@@ -88,9 +83,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(monkeypatch: pytest.MonkeyPatch, clock: ManualClock) -> Iterator[Desk]:
-    with mock_aws():
-        yield Desk(monkeypatch, clock)
+def desk(monkeypatch: pytest.MonkeyPatch, clock: ManualClock) -> Desk:
+    return Desk(monkeypatch, clock)
 
 
 # --- messages

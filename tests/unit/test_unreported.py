@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from unittest.mock import MagicMock, Mock
 
-import boto3
 import pytest
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
-from moto import mock_aws
 
 from jobclaim.fleet.workers import CANCEL, FleetRecords, WorkerRecord
-from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import (
     ClaimLost,
     FailureKind,
@@ -37,6 +34,7 @@ from jobclaim.workers.process.parent import Parent
 from jobclaim.workers.process.unreported import HeldAttempt
 from jobclaim.workers.state import worker
 from jobclaim.workers.task import JobTask
+from tests.simulation.client import model_repo
 from tests.support.clock import ManualClock
 
 WORKER = "vm:1:ab"
@@ -70,19 +68,15 @@ class World:
 
 
 @pytest.fixture
-def world(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    with mock_aws():
-        settings, client = Settings(worker_dead_after_seconds=60), boto3.client("dynamodb", region_name="us-east-1")
-        for spec in table_specs(settings):
-            list(ensure_table(client, spec, 10))
-        repo = JobRepo.from_settings(settings, client=client, clock=clock)
-        app = create_app(settings)
-        app.jobclaim.use(settings, repo)
-        app.task(base=JobTask, name="t.work")(work)
-        app.finalize()
-        made = World(app, repo, clock, FleetRecords.of(repo))
-        monkeypatch.setattr(unreported, "publish_if_due", lambda _, job: made.sent.append((job.job_id, job.attempt)))
-        yield made
+def world(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> World:
+    settings = Settings(worker_dead_after_seconds=60)
+    repo, app = model_repo(settings, clock), create_app(settings)
+    app.jobclaim.use(settings, repo)
+    app.task(base=JobTask, name="t.work")(work)
+    app.finalize()
+    made = World(app, repo, clock, FleetRecords.of(repo))
+    monkeypatch.setattr(unreported, "publish_if_due", lambda _, job: made.sent.append((job.job_id, job.attempt)))
+    return made
 
 
 # --- lost children
