@@ -18,7 +18,7 @@ import hypothesis
 import pytest
 import structlog
 
-from tests.support import cheap_clients, cheap_moto, endpoints, shared
+from tests.support import cheap_clients, cheap_moto, endpoints, shared, shared_tasks
 from tests.support.artifacts import Unavailable
 from tests.support.clock import ManualClock
 from tests.support.endpoints import Endpoint
@@ -201,9 +201,9 @@ def same_celery_apps() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def own_celery_apps_of_the_module() -> Iterator[None]:
-    """What a module's fixtures make current, the next module does not see."""
-    with same_celery_apps():
+def own_celery_apps_of_the_module(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a module's fixtures make current, the next module does not see, nor the tasks that it shares."""
+    with same_celery_apps(), shared_tasks.only_those_of(request.module):
         yield
 
 
