@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import warm
 from tests.support.processes import ManagedProcess
+from tests.support.warm import WarmProcess
 
 CLI = [sys.executable, "-m", "jobclaim", "dashboard"]
 NOWHERE = {"JOBCLAIM_ENDPOINT_URL": "http://127.0.0.1:9"}
@@ -30,9 +31,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start a dashboard on a free port, in a folder of its own."""
     with ExitStack() as exits:
 
-        def run(*options: str, **env: str) -> ManagedProcess:
+        def run(*options: str, kind: type[ManagedProcess] = WarmProcess, **env: str) -> ManagedProcess:
             argv = [*CLI, "--port", "0", *options]
-            process = ManagedProcess("dashboard", argv, log_dir=tmp_path, env=os.environ | NOWHERE | env, cwd=tmp_path)
+            process = kind("dashboard", argv, log_dir=tmp_path, env=os.environ | NOWHERE | env, cwd=tmp_path)
             exits.enter_context(process)
             process.wait_for_line("The dashboard is at", 30)
             return process
@@ -68,7 +69,7 @@ def status(answer: str) -> int:
 
 
 def test_it_serves_on_loopback_and_ends_when_it_is_asked_to(start: Start) -> None:
-    process = start()
+    process = start(kind=ManagedProcess)
     assert get(process, "/healthz").endswith("\r\n\r\nok\n")
     assert status(get(process, "/static/app.css")) == 200
     page = get(process, "/jobs")
@@ -113,7 +114,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManagedProcess]:
     """One dashboard for requests that must not hurt it."""
     folder = tmp_path_factory.mktemp("dashboard")
     argv = [*CLI, "--port", "0", "--operator"]
-    with ManagedProcess("dashboard", argv, log_dir=folder, env=os.environ | NOWHERE, cwd=folder) as process:
+    with WarmProcess("dashboard", argv, log_dir=folder, env=os.environ | NOWHERE, cwd=folder) as process:
         process.wait_for_line("The dashboard is at", 30)
         yield process
         assert status(get(process, "/healthz")) == 200, "it still serves"
@@ -158,9 +159,8 @@ def test_a_hidden_second_request_is_not_served(one: ManagedProcess) -> None:
 
 
 def test_people_sign_in_with_the_hash_that_the_command_line_makes(start: Start) -> None:
-    done = subprocess.run(
-        [*CLI, "hash-password"], input=f"{PASSWORD}\n", capture_output=True, text=True, timeout=60, check=True
-    )
+    done = warm.run([*CLI, "hash-password"], answer=f"{PASSWORD}\n")
+    assert done.returncode == 0, done.stderr
     users = {"ann": {"password": done.stdout.strip(), "operator": True}}
     process = start(JOBCLAIM_DASHBOARD_USERS=json.dumps(users))
     assert PASSWORD not in process.log()
@@ -194,15 +194,7 @@ def test_what_would_be_unsafe_or_cannot_be_is_refused_at_the_start(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         given = [str(taken.getsockname()[1]) if word == "TAKEN" else word for word in options]
-        done = subprocess.run(
-            [*CLI, *given],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            env=os.environ | NOWHERE | env,
-            cwd=tmp_path,
-            check=False,
-        )
+        done = warm.run([*CLI, *given], env=os.environ | NOWHERE | env, cwd=tmp_path, timeout=30)
     assert done.returncode == 1
     assert says in done.stderr
     assert "Traceback" not in done.stderr
@@ -210,8 +202,6 @@ def test_what_would_be_unsafe_or_cannot_be_is_refused_at_the_start(
 
 
 def test_a_short_password_is_refused() -> None:
-    done = subprocess.run(
-        [*CLI, "hash-password"], input="short\n", capture_output=True, text=True, timeout=60, check=False
-    )
+    done = warm.run([*CLI, "hash-password"], answer="short\n")
     assert (done.returncode, done.stdout) == (1, "")
     assert "at least 12" in done.stderr
