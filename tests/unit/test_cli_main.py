@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -18,41 +19,50 @@ from jobclaim.cli.catalog import COMMANDS
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.main import command_line
 from jobclaim.cli.session import Session
+from tests.support import warm
 from tests.support.documented import ROOT
 
 HEAVY = {"boto3", "botocore", "celery", "kombu", "moto", "pydantic", "pydantic_settings", "rich", "structlog"}
 
 
-def imported_by(*arguments: str) -> set[str]:
-    """Run the command line in a fresh interpreter; name the top-level modules that it imported."""
-    run = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "jobclaim", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    lines = [line for line in run.stderr.splitlines() if line.startswith("import time:")]
-    return {line.rsplit("|", 1)[1].strip().split(".")[0] for line in lines}
+PROBE = """
+import json, os, runpy, sys
+import jobclaim.cli.main
+for words in json.loads(sys.argv[1]):
+    if os.fork() == 0:
+        answers = os.dup(1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.argv[1:] = words
+        try:
+            runpy.run_module("jobclaim", run_name="__main__", alter_sys=True)
+        except SystemExit as ended:
+            assert not ended.code, ended.code
+        with open(answers, "w") as line:
+            print(json.dumps(sorted(sys.modules)), file=line)
+        os._exit(0)
+    assert os.wait()[1] == 0, words
+"""
+HELPS = (("--help",), ("--version",), *((name, "--help") for name in COMMANDS))
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("--version",), *((name, "--help") for name in COMMANDS)])
-def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
-    imported = imported_by(*arguments)
-    assert "click" in imported
-    assert imported & HEAVY == set()
+@pytest.fixture(scope="module")
+def imported() -> dict[tuple[str, ...], set[str]]:
+    """By command line, the modules that it has imported: each in a fork of one fresh interpreter."""
+    words = [sys.executable, "-c", PROBE, json.dumps(HELPS)]
+    run = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    return {each: set(json.loads(line)) for each, line in zip(HELPS, run.stdout.splitlines(), strict=True)}
 
 
-def test_the_groups_help_loads_no_command() -> None:
-    run = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "jobclaim", "--help"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert "jobclaim.cli.catalog" in run.stderr
-    assert "jobclaim.cli.commands" not in run.stderr
+@pytest.mark.parametrize("arguments", HELPS)
+def test_help_imports_nothing_heavy(arguments: tuple[str, ...], imported: dict[tuple[str, ...], set[str]]) -> None:
+    found = {name.split(".")[0] for name in imported[arguments]}
+    assert "click" in found
+    assert found & HEAVY == set()
+
+
+def test_the_groups_help_loads_no_command(imported: dict[tuple[str, ...], set[str]]) -> None:
+    assert "jobclaim.cli.catalog" in imported["--help",]
+    assert not [name for name in imported["--help",] if name.startswith("jobclaim.cli.commands")]
 
 
 def below(command: click.Command, *path: str) -> Iterator[tuple[str, click.Command]]:
@@ -191,14 +201,7 @@ def test_a_broken_pipe_is_no_error_to_report(failing: Any) -> None:
 
 def run_with(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line with more environment."""
-    return subprocess.run(
-        [sys.executable, "-m", "jobclaim", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=os.environ | environment,
-        check=False,
-    )
+    return warm.run([sys.executable, "-m", "jobclaim", *arguments], env=os.environ | environment)
 
 
 @pytest.mark.parametrize(
