@@ -1,7 +1,8 @@
-"""A user's program under mypy's strict rules, against what the wheel installs."""
+"""A user's program under mypy's strict rules, against what the wheel installs: an unknown setting is an error there."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -68,6 +69,37 @@ WRONG = {
     "jobclaim.instal(app)": "instal",
 }
 """Mistakes, and what the complaint about each names."""
+MISSPELT = """\
+from typing_extensions import assert_type
+
+import jobclaim
+from jobclaim import Job, JobRepo, QueueSpec, ScheduleSpec, Settings, TaskSpec
+from jobclaim.settings import DashboardUser, DeadLetterRule, WorkerGroup
+
+settings = Settings(
+    region="eu-west-1",
+    max_attempts=2,
+    queues=(QueueSpec(name="default", sla_seconds=2),),
+    tasks={"shop.*": TaskSpec(critical=True, dead_letters={"EXTERNAL": DeadLetterRule(retries=1)})},
+    schedules={"often": ScheduleSpec(task="shop.look", every=60)},
+    worker_groups={"all": WorkerGroup(queues=("default",))},
+)
+assert_type(jobclaim.Settings(), Settings)
+assert_type(settings.digest, str)
+assert_type(JobRepo.from_settings(settings).get_job("a"), Job)
+
+Settings(regon="x")  # expect: "regon" for "Settings"; did you mean "region"
+Settings(queues=(QueueSpec(name="default", sla_second=2),))  # expect: "sla_second" for "QueueSpec"
+QueueSpec()  # expect: Missing named argument "name"
+TaskSpec(quue="mail")  # expect: "quue" for "TaskSpec"; did you mean "queue"
+ScheduleSpec(task="shop.look", evry=60)  # expect: "evry" for "ScheduleSpec"; did you mean "every"
+WorkerGroup(queues=("default",), cpus=512)  # expect: "cpus" for "WorkerGroup"; did you mean "cpu"
+DashboardUser(passwrd="x")  # expect: "passwrd" for "DashboardUser"
+settings.regon  # expect: "Settings" has no attribute "regon"
+jobclaim.Setings  # expect: Module has no attribute "Setings"
+"""
+"""Settings as they are written, and mistakes with what is said of each."""
+PLUGIN = "plugins = pydantic.mypy\n"
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +110,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def checked(folder: Path, python: Path, program: str) -> str:
+def checked(folder: Path, python: Path, program: str, *options: str) -> str:
     (folder / "program.py").write_text(program)
-    words = [str(python.parent / "mypy"), "--python-executable", str(python), "program.py"]
+    words = [str(python.parent / "mypy"), *options, "--python-executable", str(python), "program.py"]
     return run(words, cwd=folder, env=clean_environment(), timeout=110)
+
+
+def refused(folder: Path, python: Path, program: str, *options: str) -> str:
+    with pytest.raises(CommandFailed) as failed:
+        checked(folder, python, program, *options)
+    return str(failed.value)
 
 
 def test_a_users_program_passes_mypy_strict(folder: Path, venv_python: Path) -> None:
@@ -90,9 +128,38 @@ def test_a_users_program_passes_mypy_strict(folder: Path, venv_python: Path) -> 
 
 
 def test_each_wrong_argument_is_an_error_in_its_line(folder: Path, venv_python: Path) -> None:
-    with pytest.raises(CommandFailed) as failed:
-        checked(folder, venv_python, PROGRAM + "\n".join(WRONG))
+    said = refused(folder, venv_python, PROGRAM + "\n".join(WRONG))
     first = len(PROGRAM.splitlines()) + 1
     for number, named in enumerate(WRONG.values(), first):
-        assert re.search(rf"^program\.py:{number}: error: .*{named}", str(failed.value), re.MULTILINE), named
-    assert "Found 6 errors" in str(failed.value)
+        assert re.search(rf"^program\.py:{number}: error: .*{named}", said, re.MULTILINE), named
+    assert "Found 6 errors" in said
+
+
+@pytest.mark.parametrize("plugin", ["", PLUGIN], ids=["without pydantic's plugin", "with pydantic's plugin"])
+def test_what_a_user_misspells_is_an_error_and_nothing_else_is(
+    folder: Path, venv_python: Path, tmp_path: Path, plugin: str
+) -> None:
+    if plugin:
+        folder = tmp_path
+        (folder / "mypy.ini").write_text(CONFIG.replace("[mypy]\n", f"[mypy]\n{plugin}"))
+    output = refused(folder, venv_python, MISSPELT)
+    said = dict(re.findall(r"^program\.py:(\d+): error: (.*)$", output, re.MULTILINE))
+    expected = {
+        str(number): line.split("# expect: ")[1]
+        for number, line in enumerate(MISSPELT.splitlines(), 1)
+        if "# expect: " in line
+    }
+
+    assert {line: words for line, words in expected.items() if words not in said.get(line, "")} == {}, said
+    assert set(said) == set(expected), said
+    assert "untyped" not in "".join(said.values()), "py.typed was not seen"
+
+
+def test_without_py_typed_the_program_would_not_be_checked(folder: Path, venv_python: Path) -> None:
+    (marker,) = venv_python.parents[1].glob("lib/python*/site-packages/jobclaim/py.typed")
+    marker.unlink()
+    try:
+        said = refused(folder, venv_python, MISSPELT, "--cache-dir", os.devnull)
+    finally:
+        marker.touch()
+    assert "missing library stubs or py.typed marker" in said
