@@ -1,8 +1,11 @@
-"""The wheel, built once; a fresh venv and an AWS of its own for each sample project."""
+"""The wheel and a venv that has it, made once a run; an AWS of its own for each sample project."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,13 +26,29 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel that users install."""
-    return build_wheel(sources, tmp_path_factory.mktemp("wheel"))
+    (made,) = once("wheel", tmp_path_factory, lambda folder: build_wheel(sources, folder)).glob("*.whl")
+    return made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def venv_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a fresh venv that has the wheel."""
-    return build_venv(tmp_path_factory.mktemp("venv") / "venv", wheel)
+    """The interpreter of a venv that has the wheel and nothing of this repository; no test installs into it."""
+    return once("venv", tmp_path_factory, lambda folder: build_venv(folder, wheel)) / "bin" / "python"
+
+
+def once(name: str, folders: pytest.TempPathFactory, make: Callable[[Path], object]) -> Path:
+    """Have a folder filled by the first process of a run that asks for it; the others wait and share it."""
+    base = folders.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, finished = base / name, base / f"{name}.made"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not finished.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            finished.touch()
+    return folder
 
 
 @pytest.fixture(scope="module")
