@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobclaim.infra import provision
 from jobclaim.jobs import Job, JobRepo, JobStatus
 from jobclaim.settings import Settings
 from jobclaim.workers import create_app
 from jobclaim.workers.submission.dispatch import publish
-from tests.support import warm
+from tests.support import quick_stack, warm
 from tests.support.endpoints import Endpoint, unique_name
 from tests.support.processes import ManagedProcess
 from tests.support.waiting import wait_until
@@ -103,7 +102,7 @@ class Stack:
 
 @contextmanager
 def deployed(dynamodb: Endpoint, sqs: Endpoint, log_dir: Path, **overrides: Any) -> Iterator[Stack]:
-    """Provision a stack of its own on two servers; `overrides` are fields of `Settings`."""
+    """Make a stack of its own on two servers; `overrides` are fields of `Settings`."""
     name = unique_name("t")
     settings = Settings(
         dynamodb_endpoint_url=dynamodb.endpoint_url,
@@ -113,7 +112,7 @@ def deployed(dynamodb: Endpoint, sqs: Endpoint, log_dir: Path, **overrides: Any)
         queue_prefix=f"{name}-",
         **{"wait_time_seconds": 1, "task_modules": ("tests.support.tasks",), **overrides},
     )
-    provision(settings)
+    quick_stack.make(settings)
     evidence = log_dir / "evidence.txt"
     environment = {**os.environ, **variables(settings), EVIDENCE: str(evidence), "PYTHONPATH": str(ROOT)}
     with ExitStack() as exits:
