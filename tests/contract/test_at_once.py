@@ -60,9 +60,8 @@ def test_an_ended_job_with_the_same_key_is_run_anew(store: Store) -> None:
 @pytest.mark.real
 @pytest.mark.parametrize("arrives", [True, False])
 def test_puts_whose_answers_are_lost_count_once(
-    real_store: Store, monkeypatch: pytest.MonkeyPatch, arrives: bool
+    atomic_store: Store, monkeypatch: pytest.MonkeyPatch, arrives: bool
 ) -> None:
-    real_store.empty()
     perform, lost = Bundle.perform, list[int]()
 
     def losing(self: Bundle, requests: Sequence[Any], longest_ms: int) -> list[Tried]:
@@ -72,18 +71,18 @@ def test_puts_whose_answers_are_lost_count_once(
         return [pycurl.error(pycurl.E_GOT_NOTHING, "lost")] * len(requests)
 
     monkeypatch.setattr(Bundle, "perform", losing)
-    repo = real_store.repo()
+    repo = atomic_store.repo()
     outcomes = at_once(repo, calls(repo, *range(20)))
     assert [isinstance(job, Job) and job.created for job in outcomes] == [True] * 20
-    assert (lost, len(real_store.items())) == ([20], 20)
+    assert (lost, len(atomic_store.items())) == ([20], 20)
 
 
 @pytest.mark.real
-def test_a_store_that_is_away_is_the_outcome_of_each(real_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_away_is_the_outcome_of_each(atomic_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: Any) -> None:
         raise OSError("no credentials")
 
-    repo = real_store.repo()
-    monkeypatch.setattr(real_store.line._signed, "headers", away)
+    repo = atomic_store.repo()
+    monkeypatch.setattr(atomic_store.line._signed, "headers", away)
     outcomes = at_once(repo, calls(repo, 1, 2))
     assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 2
