@@ -20,8 +20,21 @@ PAUSE_SECONDS: Final = 0.003
 
 Request = tuple[list[str], bytes]
 """Header lines and body of a POST."""
-Tried = tuple[int, bytes] | Exception
-"""What came of a request: the answer's status and body, or an error."""
+Answer = tuple[int, bytes, int]
+"""Status, body, and how often libcurl had repeated the request."""
+Tried = Answer | Exception
+"""What came of a request: the answer, or an error."""
+
+
+def answer_of(curl: Any, body: bytes, request: Request) -> Answer:
+    """Return the answer that a connection has received.
+
+    libcurl repeats a request by itself when a kept connection ends without an answer, after which the server may have
+    done what it asks for. The bytes that were sent tell, those of a request that was cut off aside.
+    """
+    headers, sent = request
+    times = curl.getinfo(pycurl.REQUEST_SIZE) // (sum(map(len, headers)) + len(sent))
+    return curl.getinfo(pycurl.RESPONSE_CODE), body, max(0, times - 1)
 
 
 class Bundle:
@@ -41,20 +54,21 @@ class Bundle:
     def perform(self, requests: Iterable[Request], longest_ms: int) -> list[Tried]:
         """Make requests at the same time; return what came of each when all are answered or have failed."""
         used = []
-        for number, (headers, body) in enumerate(requests):
+        for number, request in enumerate(requests):
+            headers, body = request
             curl, parts = self._line(number)
             parts.clear()
             curl.setopt(pycurl.HTTPHEADER, [*headers, "Expect:"])
             curl.setopt(pycurl.POSTFIELDS, body)
             curl.setopt(pycurl.TIMEOUT_MS, longest_ms)
             self._multi.add_handle(curl)
-            used.append((curl, parts))
+            used.append((curl, parts, request))
         try:
             self._run()
             failed = {curl: pycurl.error(number, text) for curl, number, text in self._multi.info_read()[2]}
-            return [failed.get(curl) or (curl.getinfo(pycurl.RESPONSE_CODE), b"".join(parts)) for curl, parts in used]
+            return [failed.get(curl) or answer_of(curl, b"".join(parts), request) for curl, parts, request in used]
         finally:
-            for curl, _ in used:
+            for curl, *_ in used:
                 self._multi.remove_handle(curl)
 
     def _line(self, number: int) -> tuple[Any, list[bytes]]:

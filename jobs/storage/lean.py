@@ -24,7 +24,7 @@ from jobclaim.jobs.clock import wait
 from jobclaim.jobs.storage import access, connect
 from jobclaim.jobs.storage.access import Access
 from jobclaim.jobs.storage.bodies import from_json, to_json
-from jobclaim.jobs.storage.bundle import Bundle, Tried
+from jobclaim.jobs.storage.bundle import Answer, Bundle, Tried, answer_of
 from jobclaim.jobs.storage.inherited import leave_to_parent
 from jobclaim.jobs.storage.resilience import is_transient
 from jobclaim.jobs.storage.signing import CONTENT_TYPE, Signer
@@ -190,7 +190,7 @@ class LeanClient:
         left = [request for request, answer in zip(requests, hooked, strict=True) if answer is None]
         tried = iter(bundle.perform(left, self._longest_ms))
         self._bundles.append(bundle)  # not after an exception: the state of its connections is unknown then
-        return [next(tried) if answer is None else (answer.status_code, answer.content) for answer in hooked]
+        return [next(tried) if answer is None else (answer.status_code, answer.content, 0) for answer in hooked]
 
     def _again(self, operation: str, body: bytes, tried: list[Tried], **_: Any) -> Any:
         return self._ask(operation, body, tried)
@@ -205,30 +205,29 @@ class LeanClient:
         """
         for tries_left in reversed(range(self._tries)):
             try:
-                status, answer = _parsed(tried.pop() if tried else self._send(operation, body))
+                status, answer, repeated = _parsed(tried.pop() if tried else self._send(operation, body))
             except pycurl.error as error:
                 if not tries_left:
                     raise _as_botocore(error, self.access.url) from error
             else:
                 if status == 200 and answer is not None:
                     return answer
-                if refusal := self._error(operation, status, answer or {}, tries_left):
+                if refusal := self._error(operation, status, answer or {}, tries_left, repeated):
                     raise refusal
             self._sleep(random.uniform(0, FIRST_PAUSE_SECONDS))
         raise AssertionError
 
-    def _send(self, operation: str, body: bytes) -> tuple[int, bytes]:
+    def _send(self, operation: str, body: bytes) -> Answer:
         lines = self._signed.headers(operation, body)
         hooked = self._hooked(operation, lines, body)
         if hooked is not None:
-            return hooked.status_code, hooked.content
+            return hooked.status_code, hooked.content, 0
         curl = self._connection()
         try:
             curl.setopt(pycurl.HTTPHEADER, [*lines, "Expect:"])
             curl.setopt(pycurl.POSTFIELDS, body)
             curl.setopt(pycurl.TIMEOUT_MS, self._longest_ms)  # the connection's last request may have set a shorter one
-            answer = curl.perform_rb()
-            return curl.getinfo(pycurl.RESPONSE_CODE), answer
+            return answer_of(curl, curl.perform_rb(), (lines, body))
         finally:
             self._idle.append(curl)  # it stays open for the next request of any thread
 
@@ -254,7 +253,9 @@ class LeanClient:
             name, request=AWSRequest("POST", self.access.url, headers, body).prepare()
         )[1]
 
-    def _error(self, operation: str, status: int, answer: Mapping[str, Any], tries_left: int) -> Exception | None:
+    def _error(
+        self, operation: str, status: int, answer: Mapping[str, Any], tries_left: int, repeated: int
+    ) -> Exception | None:
         """Return the error of an answer; ``None`` if the request is to be made again."""
         if status == 200:  # not from AWS, which may have made the write or not
             strange = ConnectionClosedError(endpoint_url=self.access.url, error="the answer is not JSON")
@@ -266,23 +267,23 @@ class LeanClient:
         response: Any = {
             **answer,
             "Error": {"Code": code, "Message": message},
-            "ResponseMetadata": {"HTTPStatusCode": status, "RetryAttempts": self._tries - 1 - tries_left},
+            "ResponseMetadata": {"HTTPStatusCode": status, "RetryAttempts": self._tries - 1 - tries_left + repeated},
         }
         if self._boto3s.is_made:  # the client's own exception class, which a caller may catch
             return self.boto3s.exceptions.from_code(code)(response, operation)  # type: ignore[no-any-return]
         return ClientError(response, operation)
 
 
-def _parsed(tried: Tried) -> tuple[int, dict[str, Any] | None]:
+def _parsed(tried: Tried) -> tuple[int, dict[str, Any] | None, int]:
     """Read an answer, or raise the error; ``None`` for what AWS does not send, such as a load balancer's page."""
     if isinstance(tried, Exception):
         raise tried
-    status, body = tried
+    status, body, repeated = tried
     try:
         answer = from_json(body or b"{}")
     except ValueError:
-        return status, None
-    return status, answer if isinstance(answer, dict) else None
+        return status, None, repeated
+    return status, answer if isinstance(answer, dict) else None, repeated
 
 
 def _as_botocore(error: Exception, url: str) -> Exception:

@@ -289,7 +289,24 @@ def test_where_sockets_are_replaced_it_is_boto3_all_the_way(
     assert boto3s.meta.config.max_pool_connections == 512, "as many as a pool of threads may need"
 
 
+def test_a_request_that_libcurl_repeats_on_its_own_is_counted(server: Server, over_http: LeanClient) -> None:
+    """A kept connection that ends without an answer: the first request may have been applied."""
+    refusal = (400, b'{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}')
+    server.answers = [(200, b"{}"), (0, b""), refusal, refusal]
+    over_http.put_item(**PUT)
+    errors = [outcome(over_http.put_item) for _ in range(2)]
+    assert [error.response["ResponseMetadata"]["RetryAttempts"] for error in errors] == [1, 0]
+    assert len(server.requests) == 4
+
+
 class TestRequestsBegunTogether:
+    def test_one_that_libcurl_repeats_on_its_own_is_counted(self, server: Server, over_http: LeanClient) -> None:
+        refusal = (400, b'{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}')
+        server.answers = [(200, b"{}")] * 2 + [(0, b"")] + [refusal] * 2
+        over_http.begin("put_item", [PUT] * 2)
+        errors = [outcome(call) for call in over_http.begin("put_item", [PUT] * 2)]
+        assert sorted(error.response["ResponseMetadata"]["RetryAttempts"] for error in errors) == [0, 1]
+
     def test_each_ends_as_it_would_by_itself(self, server: Server, over_http: LeanClient) -> None:
         refusal = (400, b'{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}')
         server.answers = [(200, b"{}"), refusal, (503, b"<html>busy</html>"), (0, b"")]
