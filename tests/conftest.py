@@ -94,7 +94,7 @@ NEW_OBJECTS = 10_000
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """Collect without a garbage collection, and leave what is made out of every later one: it is most of the heap.
+    """Collect tests without a garbage collection, and leave what is made out of every later one: most of the heap.
 
     What tests make is young garbage or stays, so later ones are rare too: they took a fifteenth of the CPU.
     """
@@ -103,7 +103,6 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         _import_share(session.config)
         return (yield)
     finally:
-        gc.collect()
         gc.freeze()
         gc.set_threshold(NEW_OBJECTS)
         gc.enable()
