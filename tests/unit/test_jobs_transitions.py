@@ -187,13 +187,14 @@ def test_nothing_but_the_table_module_writes_jobs() -> None:
     } | {pruning}
     writes = {"batch_write_item", "transact_write_items", "execute_statement"}
     writes |= {"put_item", "update_item", "delete_item"}
-    writers = {path for path, node in _nodes("jobs") if writes & {_name(node)}}
+    jobs = list(_nodes("jobs"))
+    writers = {path for path, node in jobs if writes & {_name(node)}}
 
     assert writers - no_jobs == {"jobs/storage/table.py", "jobs/storage/together.py"}
-    assert {_name(node) for path, node in _nodes("jobs") if path == pruning} & writes == {"delete_item"}
+    assert {_name(node) for path, node in jobs if path == pruning} & writes == {"delete_item"}
     assert not [
         path
-        for path, node in (*_nodes("jobs"), *_nodes("fleet"))
+        for path, node in (*jobs, *_nodes("fleet"))
         if (path in no_jobs or path.startswith("fleet/"))
         and isinstance(node, ast.Constant)
         and node.value in ("status", "#status")
