@@ -7,6 +7,7 @@ import random
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -76,31 +77,33 @@ class Fleet:
     def submit(self, count: int, every_ms: int = 0) -> None:
         """Submit jobs, all at once or one after another."""
         for number in range(count):
-            self._send(_pending(f"j{number}", START + number * every_ms))
+            at = START + number * every_ms
+            self._send(_pending(f"j{number}", at), at)
 
     def run(self) -> None:
         """Let workers take messages until none is left."""
         while self._due:
-            self.now, job_id, job = heapq.heappop(self._due)
+            self.now, job_id, claimed = heapq.heappop(self._due)
             self.claims[job_id] = self.claims.get(job_id, 0) + 1
             assert self.claims[job_id] <= MOST_CLAIMS
-            claimed = replace(job, attempt=job.attempt + 1, charged=1, claimed_at=START + self.now)
             self.slept = 0.0
             limits = self._random.choice(self._limits)
             hold = ask(self.task, claimed, "", limits, START + self.now)
             if hold is None:
                 self.starts.append(self.now + round(self.slept * 1000))
             else:
-                self._send(replace(claimed, slot=hold.slot, available_at=max(START + self.now, hold.until)))
+                self._send(claimed, max(START + self.now, hold.until), slot=hold.slot)
         self.starts.sort()
 
     def _sleep(self, seconds: float) -> None:
         self.slept += seconds
 
-    def _send(self, job: Job) -> None:
-        due = job.available_at - START
+    def _send(self, job: Job, available_at: int, **changes: Any) -> None:
+        """Send a job's message, with the job as the worker claims it that takes the message."""
+        due = available_at - START
         at = due + round(self.wait(self._random, due) * 1000)
-        heapq.heappush(self._due, (at, job.job_id, job))
+        changes |= {"available_at": available_at, "attempt": job.attempt + 1, "charged": 1, "claimed_at": START + at}
+        heapq.heappush(self._due, (at, job.job_id, replace(job, **changes)))
 
     # --- the judge
     def most_in_any_window(self, window: int) -> int:
