@@ -63,8 +63,9 @@ def joined() -> Joined | None:
 
 
 @contextmanager
-def joining(whole: Joined) -> Iterator[None]:
-    """Add jobs that are created in this block to a transaction, or to those that are written at once."""
+def joining(whole: Joined | None) -> Iterator[None]:
+    """Add jobs that are created in this block to a transaction, or to those that are written at once; ``None``: to
+    neither."""
     token = _joined.set(whole)
     try:
         yield

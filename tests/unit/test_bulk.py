@@ -178,6 +178,22 @@ def test_an_error_that_is_not_of_one_call_ends_the_batch(jobclaim: Harness, monk
     assert reported == [0, 1]
 
 
+def test_a_job_that_a_calls_own_code_submits_is_written_by_itself(
+    jobclaim: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_json = JobTask.to_json
+
+    def auditing(self: Any, args: Any, kwargs: Any) -> Any:
+        if self.name == note.name:
+            once.delay(["audit", *args])
+        return to_json(self, args, kwargs)
+
+    monkeypatch.setattr(JobTask, "to_json", auditing)
+    assert note.submit_many([1, 2, 3], threads=1).submitted == 3
+    jobclaim.drain()
+    assert sorted(map(str, ran)) == ["1", "2", "3", "['audit', 1]", "['audit', 2]", "['audit', 3]"]
+
+
 class Sqs:
     """Answers SendMessageBatch as it is told."""
 

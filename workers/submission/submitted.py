@@ -17,6 +17,7 @@ from jobclaim.jobs.encoding.marks import is_mark
 from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.idempotency import window_seconds
 from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.repo.joining import joining
 from jobclaim.workers import time_limits
 from jobclaim.workers.messages import call, envelope, links
 from jobclaim.workers.scope import for_own_app
@@ -95,19 +96,20 @@ class SubmittedTask(Task):
             due = timing.due_at(countdown, eta, self.jobclaim.repo.clock(), self.app.timezone)
             return self._reschedule(args, kwargs, due, queue, options)
         try:
-            job = self.write_job(
-                args,
-                kwargs,
-                task_id,
-                countdown=countdown,
-                eta=eta,
-                expires=expires,
-                queue=queue,
-                idempotency_key=idempotency_key,
-                idempotency_ttl=idempotency_ttl,
-                tags=tags,
-                **options,
-            )
+            with joining(None):  # a router or validator of another call may have made this one
+                job = self.write_job(
+                    args,
+                    kwargs,
+                    task_id,
+                    countdown=countdown,
+                    eta=eta,
+                    expires=expires,
+                    queue=queue,
+                    idempotency_key=idempotency_key,
+                    idempotency_ttl=idempotency_ttl,
+                    tags=tags,
+                    **options,
+                )
         except MESSAGES_FAULT as error:
             return self.refused(task_id, options, error)
         if not job.created:
