@@ -30,7 +30,9 @@ node-address {{ protocol = http, host = "{host}", port = {port}, context-path = 
 rest-sqs {{ enabled = true, bind-hostname = "{host}", bind-port = {port}, sqs-limits = strict }}
 rest-stats {{ enabled = false }}
 aws {{ region = "us-east-1", accountId = "000000000000" }}
+pekko.scheduler.tick-duration = 100ms
 """
+"""Its clock ticks ten times a second instead of a hundred times, so that it costs half as much while it waits."""
 
 
 @dataclass(frozen=True)
