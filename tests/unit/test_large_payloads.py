@@ -15,14 +15,14 @@ from celery.exceptions import ChordError
 from kombu.exceptions import EncodeError
 from moto import mock_aws
 
-from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import FailureKind, Job, JobRepo, JobStatus, OffloadLost, PayloadTooLarge, StoreUnavailable
+from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.encoding.marks import digest, is_in_table, is_of, table_mark, table_mark_of
 from jobclaim.jobs.encoding.schema import LARGE_MARK
-from jobclaim.jobs.storage.connect import client
 from jobclaim.settings import Settings
 from jobclaim.testing import Harness
 from jobclaim.workers import IdempotentTask, JobTask
+from tests.simulation.client import ModelClient
 
 BUCKET = "jobclaim-test"
 LARGE = "x" * 5_000
@@ -56,10 +56,9 @@ def plain() -> str:
 def repo() -> Iterator[JobRepo]:
     """A repo with small limits and a bucket."""
     settings = Settings(bucket=BUCKET, max_payload_bytes=1000, max_result_bytes=1000)
+    dynamodb = ModelClient(system_clock)
+    dynamodb.make_tables(settings.job_table, settings.fleet_table)
     with mock_aws():
-        dynamodb = client(settings, "dynamodb")
-        for spec in table_specs(settings):
-            list(ensure_table(dynamodb, spec, 10))
         s3().create_bucket(Bucket=BUCKET)
         yield JobRepo(dynamodb, settings=settings, sleep=lambda _: None)
 
