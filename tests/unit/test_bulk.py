@@ -194,6 +194,17 @@ def test_a_job_that_a_calls_own_code_submits_is_written_by_itself(
     assert sorted(map(str, ran)) == ["1", "2", "3", "['audit', 1]", "['audit', 2]", "['audit', 3]"]
 
 
+def test_a_failure_in_the_report_keeps_no_frames(jobclaim: Harness) -> None:
+    """They hold the payloads of all the calls that were made with its own."""
+    report = note.submit_many([1, {"nope": 1}, "x" * 1_000_000], threads=1)
+    assert [failure.position for failure in report.failures] == [1, 2]
+    errors: list[BaseException | None] = [failure.error for failure in report.failures]
+    while errors:
+        if (error := errors.pop()) is not None:
+            assert error.__traceback__ is None
+            errors += [error.__cause__, error.__context__]
+
+
 class Sqs:
     """Answers SendMessageBatch as it is told."""
 

@@ -203,8 +203,17 @@ def _job_of(report: BulkReport, position: int, outcome: Outcome) -> Job | None:
         raise outcome
     report.failed += 1
     if len(report.failures) < MOST_FAILURES:
+        _drop_frames(outcome)
         report.failures.append(NotSubmitted(position, outcome))
     return None
+
+
+def _drop_frames(error: BaseException | None) -> None:
+    """Drop the frames of an error that is kept, and of its causes: they hold the calls that were made with its own."""
+    if error is not None and error.__traceback__ is not None:  # an error may be its own cause
+        error.__traceback__ = None
+        _drop_frames(error.__cause__)
+        _drop_frames(error.__context__)
 
 
 def _unsent(app: Any, job: Job, *, repeated: bool) -> Job | None:
