@@ -212,13 +212,14 @@ def test_a_poll_under_way_at_the_stop_swallows_no_message(
 def test_a_worker_polls_again_after_its_consumer_was_reconnected(
     dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
 ) -> None:
+    settings = {"queues": (SHORT_LIVED,), "visibility_slack_seconds": 1}
     modules = ("tests.support.tasks", "tests.support.break_once")
-    with deployment(dynamodb_local, elasticmq, tmp_path, task_modules=modules) as deploy:
+    with deployment(dynamodb_local, elasticmq, tmp_path, task_modules=modules, **settings) as deploy:
         worker = deploy.stack.worker("worker", "-c", "2", "-Q", "default")
         before = [deploy.submit(n) for n in range(20)]
         worker.wait_for_line("Connection to broker lost", 20)
         after = [deploy.submit(n) for n in range(20)]
-        deploy.stack.wait_for(before + after, JobStatus.COMPLETED, 30)
+        deploy.stack.wait_for(before + after, JobStatus.COMPLETED, 90)
         assert set(deploy.stack.bodies().values()) == {1}
         worker.send(signal.SIGTERM)
         assert worker.wait_for_exit(30) == 0
