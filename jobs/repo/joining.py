@@ -37,6 +37,11 @@ class NewJob:
     text: str | None
     settle: Callable[[Job], object]
 
+    @property
+    def is_payload_apart(self) -> bool:
+        """Whether the job's item has a mark in place of the payload, which was written by itself."""
+        return self.job.payload_mark is not None or self.job.payload is not self.payload
+
 
 class Joined(Protocol):
     """Takes new jobs that are to be written later."""
@@ -73,26 +78,35 @@ def joining(whole: Joined | None) -> Iterator[None]:
         _joined.reset(token)
 
 
-def at_once(repo: Writes, calls: Sequence[Callable[[], Job]]) -> list[Job | Exception]:
+def at_once(repo: Writes, calls: Sequence[Callable[[], Job]]) -> tuple[list[Job | Exception], bool]:
     """Make calls that create one job each, with the first tries of their puts at the same time.
 
-    Return for each call the job that it would have returned by itself, or the exception that it would have raised.
+    Return for each call the job that it would have returned by itself, or the exception that it would have raised; and
+    whether payloads were written besides, which happens one by one.
     """
     plans = _Plans()
     with joining(plans):
         planned = [_outcome(partial(plans.made_by, call)) for call in calls]
-    puts = iter(repo.table.puts([(new.job, new.text) for new in planned if isinstance(new, NewJob)]))
-    return [_outcome(partial(repo.write, new, next(puts))) if isinstance(new, NewJob) else new for new in planned]
+    new_jobs = [new for new in planned if isinstance(new, NewJob)]
+    puts = iter(repo.table.puts([(new.job, new.text) for new in new_jobs]))
+    outcomes = [_outcome(partial(repo.write, new, next(puts))) if isinstance(new, NewJob) else new for new in planned]
+    return outcomes, any(new.is_payload_apart for new in new_jobs)
 
 
-class _Plans(list[NewJob]):
-    def plan(self, _: Any, new: NewJob) -> Job:
-        self.append(new)
+class _Plans(list[tuple[Writes, NewJob]]):
+    def plan(self, repo: Writes, new: NewJob) -> Job:
+        self.append((repo, new))
         return new.job
 
     def made_by(self, call: Callable[[], Job]) -> NewJob:
-        call()
-        return self.pop()
+        """Make a call; return its own job, the last one. Others are of code that it runs, such as a validator."""
+        try:
+            call()
+            return self.pop()[1]
+        finally:
+            while self:
+                repo, other = self.pop(0)
+                repo.write(other)
 
 
 def _outcome(call: Callable[[], T]) -> T | Exception:

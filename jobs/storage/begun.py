@@ -11,8 +11,13 @@ def begun(client: Any, name: str, requests: Sequence[Mapping[str, Any]]) -> list
 
     A client that cannot begin requests makes each of them when its function is called.
     """
+    if can_begin(client):
+        return client.begin(name, requests)  # type: ignore[no-any-return]
+    return [getattr(client, name)] * len(requests)
+
+
+def can_begin(client: Any) -> bool:
+    """Return whether a client makes several requests at the same time on one thread."""
     from jobclaim.jobs.storage.lean import LeanClient  # it loads libcurl, which such a client has loaded
 
-    if isinstance(client, LeanClient):
-        return client.begin(name, requests)
-    return [getattr(client, name)] * len(requests)
+    return isinstance(client, LeanClient)

@@ -147,7 +147,7 @@ class JobTable:
             planned = [Planned(before, move, after), *(Planned(None, Move.SUBMIT_WITH_WRITES, job) for job in beside)]
             return write_together(self, planned, along, until=until)[0]
         if before is None:
-            return judged(self._conditional("put_item", self.put_request(after)), move, after)
+            return self._put(move, after, self.put_request(after))
         known, difference = as_read(before), self.changes(before, after)
         return self.move(before.job_id, move, after, expected=known, changes=difference, until=until)
 
@@ -159,10 +159,10 @@ class JobTable:
         requests = [self.put_request(job, text) for job, text in jobs]
         calls = begun(self.client(), "put_item", [{"TableName": self.name, **request} for request in requests])
         made = zip(jobs, requests, calls, strict=True)
-        return [partial(self._put, job, request, call) for (job, _), request, call in made]
+        return [partial(self._put, Move.SUBMIT, job, request, call) for (job, _), request, call in made]
 
-    def _put(self, job: Job, request: dict[str, Any], call: Callable[..., Any]) -> Written:
-        return judged(self._conditional("put_item", request, call=call), Move.SUBMIT, job)
+    def _put(self, move: Move, job: Job, request: dict[str, Any], call: Callable[..., Any] | None = None) -> Written:
+        return judged(self._conditional("put_item", request, call=call), move, job)
 
     def move(
         self,

@@ -30,7 +30,7 @@ def test_each_call_has_the_outcome_that_it_would_have_alone(store: Store) -> Non
     repo = store.repo()
     repo.create_job("t", 1, job_id="j1")
     repo.create_job("t", "other", job_id="j2")
-    outcomes = at_once(repo, [*calls(repo, 0, 1, 2, None, LARGE), partial(repo.create_job, "t", job_id="")])
+    outcomes, _ = at_once(repo, [*calls(repo, 0, 1, 2, None, LARGE), partial(repo.create_job, "t", job_id="")])
     new, equal, different, empty, large, refused = outcomes
     assert isinstance(different, IdempotencyMismatch)
     assert isinstance(refused, InvalidInput)
@@ -50,7 +50,7 @@ def test_an_ended_job_with_the_same_key_is_run_anew(store: Store) -> None:
     failed = repo.create_job("t", 1, idempotency_key="k")
     repo.claim_job(failed.job_id)
     repo.update_status(failed.job_id, JobStatus.FAILED, error="no")
-    again, other = at_once(repo, [partial(repo.create_job, "t", 1, idempotency_key=key) for key in ("k", "l")])
+    (again, other), _ = at_once(repo, [partial(repo.create_job, "t", 1, idempotency_key=key) for key in ("k", "l")])
     assert isinstance(again, Job)
     assert isinstance(other, Job)
     assert (again.job_id, again.created, other.created) == (failed.job_id, True, True)
@@ -72,7 +72,7 @@ def test_puts_whose_answers_are_lost_count_once(
 
     monkeypatch.setattr(Bundle, "perform", losing)
     repo = atomic_store.repo()
-    outcomes = at_once(repo, calls(repo, *range(20)))
+    outcomes, _ = at_once(repo, calls(repo, *range(20)))
     assert [isinstance(job, Job) and job.created for job in outcomes] == [True] * 20
     assert (lost, len(atomic_store.items())) == ([20], 20)
 
@@ -84,5 +84,27 @@ def test_a_store_that_is_away_is_the_outcome_of_each(atomic_store: Store, monkey
 
     repo = atomic_store.repo()
     monkeypatch.setattr(atomic_store.line._signed, "headers", away)
-    outcomes = at_once(repo, calls(repo, 1, 2))
+    outcomes, _ = at_once(repo, calls(repo, 1, 2))
     assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 2
+
+
+def test_a_job_that_a_calls_own_code_creates_is_written_too(store: Store) -> None:
+    repo = store.repo()
+
+    def call() -> Job:
+        repo.create_job("t", "beside", job_id="beside")
+        return repo.create_job("t", "own", job_id="own")
+
+    def refused() -> Job:
+        repo.create_job("t", "before", job_id="before")
+        raise InvalidInput("no")
+
+    (own, error), _ = at_once(repo, [call, refused])
+    assert isinstance(own, Job)
+    assert (own.job_id, own.payload, type(error)) == ("own", "own", InvalidInput)
+    assert [repo.get_job(name).payload for name in ("own", "beside", "before")] == ["own", "beside", "before"]
+
+
+@pytest.mark.parametrize(("payloads", "apart"), [((1, 2), False), ((1, LARGE), True), ((), False)])
+def test_payloads_that_are_written_by_themselves_are_told(store: Store, payloads: tuple[Any, ...], apart: bool) -> None:
+    assert at_once(store.repo(), calls(store.repo(), *payloads))[1] is apart

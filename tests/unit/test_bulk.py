@@ -10,11 +10,14 @@ from botocore.exceptions import EndpointConnectionError
 from celery import shared_task
 
 from jobclaim.jobs import IdempotencyMismatch, InvalidInput, InvalidPayload, JobStatus
+from jobclaim.jobs.repo.joining import at_once
 from jobclaim.testing import Harness
 from jobclaim.workers import IdempotentTask, JobTask
-from jobclaim.workers.submission import batch_messages
+from jobclaim.workers.submission import batch_messages, bulk
 from jobclaim.workers.submission.bulk import WINDOW, as_call
 
+LARGE = "x" * 5_000
+"""A payload with an item of its own."""
 ran: list[Any] = []
 
 
@@ -162,6 +165,25 @@ def test_the_calls_are_read_as_far_ahead_as_the_window_allows(jobclaim: Harness)
     report = note.submit_many(calls(), each=lambda position, _: ahead.append(read - position), threads=1)
     assert (report.submitted, len(ahead)) == (300, 300)
     assert max(ahead) == WINDOW
+
+
+@pytest.mark.parametrize(
+    ("value", "client_begins", "sizes"), [("x", True, {32}), ("x", False, {1}), (LARGE, True, {1, 32})]
+)
+def test_jobs_are_written_together_where_one_thread_can(
+    jobclaim: Harness, monkeypatch: pytest.MonkeyPatch, value: str, client_begins: bool, sizes: set[int]
+) -> None:
+    groups: list[int] = []
+
+    def noted(repo: Any, puts: Any) -> Any:
+        groups.append(len(puts))
+        return at_once(repo, puts)
+
+    monkeypatch.setattr(bulk, "at_once", noted)
+    monkeypatch.setattr(bulk, "can_begin", lambda _: client_begins)
+    report = note.submit_many([value] * 3 * WINDOW, threads=1)
+    assert (report.submitted, sum(groups), set(groups)) == (3 * WINDOW, 3 * WINDOW, sizes)
+    assert groups.count(32) <= 2 or sizes == {32}
 
 
 def test_an_error_that_is_not_of_one_call_ends_the_batch(jobclaim: Harness, monkeypatch: pytest.MonkeyPatch) -> None:

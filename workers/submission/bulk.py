@@ -2,7 +2,7 @@
 
 ::
 
-    calls, one by one ──▶ puts, AT_ONCE on each thread, at most WINDOW in all ──▶ messages, ten by ten ──▶ report
+    calls, AT_ONCE read ahead ──▶ their puts on one thread, at most WINDOW on all ──▶ messages, ten by ten ──▶ report
                            │ refused: listed in the report, the others continue
                            └ written before under this batch's name: a duplicate, whose message is resent if it waits
 
@@ -25,6 +25,7 @@ from typing import Any, Final
 from jobclaim.jobs import InvalidInput, Job, JobError, JobStatus, StoreUnavailable
 from jobclaim.jobs.log import get_logger, speaking_for
 from jobclaim.jobs.repo.joining import at_once
+from jobclaim.jobs.storage.begun import can_begin
 from jobclaim.workers.handle import Handle
 from jobclaim.workers.submission.batch_messages import BatchMessages
 from jobclaim.workers.submission.dispatch import count_if_unsent
@@ -33,9 +34,11 @@ log = get_logger("jobclaim.bulk")
 
 Put = Callable[[], Job]
 Outcome = Job | Exception
+Written = tuple[list[Outcome], bool]
+"""What came of puts that were made together, and whether payloads were written one by one."""
 
 THREADS: Final = 8
-AT_ONCE: Final = 16
+AT_ONCE: Final = 32
 """Puts that a thread makes at the same time."""
 WINDOW: Final = 64
 """Limit of puts that are in progress, or done and not yet reported."""
@@ -111,7 +114,8 @@ def submit_many(
     ----------
     calls : iterable
         One element per call: a tuple or list is taken as positional arguments, a mapping as keyword arguments, anything
-        else as the only argument. It is read while the batch runs: a generator need not fit into memory.
+        else as the only argument. It is read while the batch runs, `AT_ONCE` calls ahead: a generator need not fit into
+        memory. If it raises, the calls that it gave last are not submitted.
     batch : str, optional
         Name of the batch; default: a random one. The report has it either way. The calls of an idempotent task are
         identified by their arguments instead.
@@ -120,7 +124,8 @@ def submit_many(
     each : callable, optional
         Called with position and job of every call that has one, in order.
     threads : int
-        Number of threads that write jobs, each up to `AT_ONCE` at a time.
+        Number of threads that write jobs and send messages. A thread writes up to `AT_ONCE` jobs at a time; a payload
+        of its own, or a client of DynamoDB that takes one request at a time, occupies a thread for each job.
     options
         Options of `JobTask.apply_async`, for all calls.
 
@@ -135,8 +140,8 @@ def submit_many(
         ThreadPoolExecutor(threads, thread_name_prefix="bulk") as pool,
         BatchMessages(task.jobclaim.app, pool, report) as messages,  # installs jobclaim before the app connects
     ):
-        puts = _puts(task, calls, report.batch, options)
-        for position, outcome in enumerate(_in_order(pool, partial(_write, task.jobclaim), puts)):
+        puts, most = _puts(task, calls, report.batch, options), _most_at_once(task.jobclaim)
+        for position, outcome in enumerate(_in_order(pool, partial(_write, task.jobclaim), puts, most)):
             job = _job_of(report, position, outcome)
             if job is not None:
                 if unsent := _unsent(task.app, job, repeated=repeated):
@@ -176,22 +181,32 @@ def _puts(task: Any, calls: Iterable[Any], batch: str, options: Mapping[str, Any
         yield put
 
 
-def _write(handle: Handle, puts: Sequence[Put]) -> list[Outcome]:
+def _most_at_once(handle: Handle) -> int:
+    return AT_ONCE if can_begin(handle.repo.table.client()) else 1
+
+
+def _write(handle: Handle, puts: Sequence[Put]) -> Written:
     with speaking_for(handle):
         return at_once(handle.repo, puts)
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, write: Callable[[list[Put]], list[Outcome]], puts: Iterator[Put]
+    pool: ThreadPoolExecutor, write: Callable[[list[Put]], Written], puts: Iterator[Put], most: int
 ) -> Iterator[Outcome]:
-    """Make the puts, at most `WINDOW` at a time; yield what came of each, in the order of the calls."""
-    under_way: deque[Future[list[Outcome]]] = deque()
-    while some := list(islice(puts, AT_ONCE)):
+    """Make the puts, at most `WINDOW` at a time; yield what came of each, in the order of the calls.
+
+    A thread makes up to ``most`` of them together, and one while payloads are written by themselves.
+    """
+    under_way: deque[Future[Written]] = deque()
+    size = most
+    while some := list(islice(puts, size)):
         under_way.append(pool.submit(write, some))
-        if len(under_way) >= WINDOW // AT_ONCE:
-            yield from under_way.popleft().result()
+        while len(under_way) >= WINDOW // size:
+            outcomes, one_by_one = under_way.popleft().result()
+            size = 1 if one_by_one else most
+            yield from outcomes
     while under_way:
-        yield from under_way.popleft().result()
+        yield from under_way.popleft().result()[0]
 
 
 def _job_of(report: BulkReport, position: int, outcome: Outcome) -> Job | None:
