@@ -10,7 +10,7 @@ import pycurl
 import pytest
 
 from jobclaim.jobs import IdempotencyMismatch, InvalidInput, Job, JobRepo, JobStatus, StoreUnavailable
-from jobclaim.jobs.repo.joining import at_once
+from jobclaim.jobs.repo.joining import NewJob, at_once
 from jobclaim.jobs.storage.bundle import Bundle, Tried
 from tests.contract.stores import Store
 
@@ -103,6 +103,11 @@ def test_a_job_that_a_calls_own_code_creates_is_written_too(store: Store) -> Non
     assert isinstance(own, Job)
     assert (own.job_id, own.payload, type(error)) == ("own", "own", InvalidInput)
     assert [repo.get_job(name).payload for name in ("own", "beside", "before")] == ["own", "beside", "before"]
+
+
+def test_a_payload_in_s3_is_apart_too() -> None:
+    stored = Job(job_id="j", task="t", queue="q", status=JobStatus.PENDING, payload={"mark": 1})
+    assert [NewJob(stored, payload, None, print).is_payload_apart for payload in (stored.payload, "x")] == [False, True]
 
 
 @pytest.mark.parametrize(("payloads", "apart"), [((1, 2), False), ((1, LARGE), True), ((), False)])

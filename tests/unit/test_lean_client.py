@@ -15,6 +15,7 @@ import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 from moto import mock_aws
 
+from jobclaim.jobs.storage.begun import can_begin
 from jobclaim.jobs.storage.connect import client as connect
 from jobclaim.jobs.storage.lean import LeanClient, lean
 from jobclaim.jobs.storage.resilience import condition_failed, is_transient
@@ -344,6 +345,27 @@ class TestRequestsBegunTogether:
             with pytest.raises(OSError, match="no credentials"):
                 call(**PUT)
         assert server.requests == []
+
+    def test_a_kept_connection_gives_each_answer_by_itself(self, server: Server, over_http: LeanClient) -> None:
+        server.answers = [(200, b'{"n":1}')] * 2 + [(200, b'{"n":2}')] * 2
+        for number in (1, 2):
+            assert [call(**PUT) for call in over_http.begin("put_item", [PUT] * 2)] == [{"n": number}] * 2
+        assert (len(server.requests), server.connections) == (4, 2)
+
+    @pytest.mark.timeout(60)
+    def test_a_silent_server_is_given_up_after_the_read_timeout(self) -> None:
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            settings = Settings(dynamodb_endpoint_url=url, connect_timeout_seconds=0.2, read_timeout_seconds=0.2)
+            made = LeanClient.of(connect(settings, "dynamodb"), sleep=lambda _: None)
+            for call in made.begin("put_item", [PUT, PUT]):
+                with pytest.raises(ReadTimeoutError):
+                    call(**PUT)
+
+    def test_only_this_client_begins_requests(self, boto: Any) -> None:
+        assert [can_begin(client) for client in (lean(boto), boto)] == [True, False]
 
     def test_nobody_listening_is_boto3s_error_for_each(self, server: Server, over_http: LeanClient) -> None:
         server.shutdown()
