@@ -9,9 +9,11 @@ from typing import Any
 import pycurl
 import pytest
 
-from jobclaim.jobs import IdempotencyMismatch, InvalidInput, Job, JobRepo, JobStatus, StoreUnavailable
+from jobclaim.jobs import IdempotencyMismatch, InvalidInput, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.repo.joining import NewJob, at_once
 from jobclaim.jobs.storage.bundle import Bundle, Tried
+from jobclaim.jobs.storage.table import JobTable
+from jobclaim.jobs.storage.written import Written
 from tests.contract.stores import Store
 
 LARGE = "x" * 5_000
@@ -113,3 +115,12 @@ def test_a_payload_in_s3_is_apart_too() -> None:
 @pytest.mark.parametrize(("payloads", "apart"), [((1, 2), False), ((1, LARGE), True), ((), False)])
 def test_payloads_that_are_written_by_themselves_are_told(store: Store, payloads: tuple[Any, ...], apart: bool) -> None:
     assert at_once(store.repo(), calls(store.repo(), *payloads))[1] is apart
+
+
+def test_a_put_that_was_begun_is_not_made_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JobTable, "puts", lambda _, jobs: [lambda: Written(True, None, 1)] * len(jobs))
+    repo = store.repo()
+    outcomes, _ = at_once(repo, calls(repo, 1, 2))
+    assert [isinstance(job, Job) and job.created for job in outcomes] == [True, True]
+    with pytest.raises(JobNotFound):
+        repo.get_job("j0")

@@ -379,7 +379,9 @@ class TestRequestsBegunTogether:
         first, second = made.begin("put_item", [PUT, PUT])
         (alone,) = made.begin("put_item", [PUT])
         assert body(first(**PUT)) == {}
-        assert condition_failed(outcome(second))
+        refused = outcome(second)
+        assert condition_failed(refused)
+        assert refused.response["ResponseMetadata"]["RetryAttempts"] == 0
         boto.delete_item(TableName="t", Key=KEY)
         assert body(alone(**PUT)) == {}
 
