@@ -88,6 +88,12 @@ def test_a_large_payload_goes_to_the_bucket_and_comes_back_with_the_claim(repo: 
     assert objects()[0].startswith("jobclaim/")
 
 
+def test_a_submission_does_not_read_its_payload_back(repo: JobRepo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repo.large, "readable", None)
+
+    assert repo.create_job("large.echo", LARGE).payload == LARGE
+
+
 def test_a_large_result_goes_to_the_bucket_and_is_read_back(repo: JobRepo) -> None:
     job = repo.create_job("t")
     repo.claim_job(job.job_id)
