@@ -25,8 +25,10 @@ def only_those_of(module: ModuleType) -> Iterator[None]:
         for announce, name in of.items():
             if name in taken:
                 announce(app)  # it may have been finalized while these were hidden
-    yield
-    known._on_app_finalizers |= hidden
+    try:
+        yield
+    finally:
+        known._on_app_finalizers |= hidden
 
 
 @cache

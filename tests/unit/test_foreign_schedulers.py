@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,10 +20,12 @@ NIGHTLY = {"nightly": ScheduleSpec(task="report", every=60)}
 
 
 @pytest.fixture(autouse=True)
-def same_signals() -> Iterator[None]:
-    """Beat leaves its own handlers behind, for its process ends with it."""
+def same_process() -> Iterator[None]:
+    """Beat leaves its own handlers of signals and its timeout of new sockets behind, for its process ends with it."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    timeout = socket.getdefaulttimeout()
     yield
+    socket.setdefaulttimeout(timeout)
     for number, handler in before.items():
         signal.signal(number, handler)
 
