@@ -69,8 +69,7 @@ def joined() -> Joined | None:
 
 @contextmanager
 def joining(whole: Joined | None) -> Iterator[None]:
-    """Add jobs that are created in this block to a transaction, or to those that are written at once; ``None``: to
-    neither."""
+    """Add jobs that are created in this block to what writes them later; ``None``: each is written by itself."""
     token = _joined.set(whole)
     try:
         yield

@@ -26,6 +26,22 @@ Tried = Answer | Exception
 """What came of a request: the answer, or an error."""
 
 
+def connection(options: Mapping[int, Any]) -> Any:
+    """Return a connection of libcurl, which opens it with its first request."""
+    curl = leave_to_parent(pycurl.Curl())
+    for option, value in options.items():
+        curl.setopt(option, value)
+    return curl
+
+
+def prepare(curl: Any, request: Request, longest_ms: int) -> None:
+    """Give a connection its next request, and how long that may take: its last one may have had less time."""
+    headers, body = request
+    curl.setopt(pycurl.HTTPHEADER, [*headers, "Expect:"])
+    curl.setopt(pycurl.POSTFIELDS, body)
+    curl.setopt(pycurl.TIMEOUT_MS, longest_ms)
+
+
 def answer_of(curl: Any, body: bytes, request: Request) -> Answer:
     """Return the answer that a connection has received.
 
@@ -55,12 +71,9 @@ class Bundle:
         """Make requests at the same time; return what came of each when all are answered or have failed."""
         used = []
         for number, request in enumerate(requests):
-            headers, body = request
             curl, parts = self._line(number)
             parts.clear()
-            curl.setopt(pycurl.HTTPHEADER, [*headers, "Expect:"])
-            curl.setopt(pycurl.POSTFIELDS, body)
-            curl.setopt(pycurl.TIMEOUT_MS, longest_ms)
+            prepare(curl, request, longest_ms)
             self._multi.add_handle(curl)
             used.append((curl, parts, request))
         try:
@@ -73,9 +86,7 @@ class Bundle:
 
     def _line(self, number: int) -> tuple[Any, list[bytes]]:
         if number == len(self._lines):
-            curl, parts = leave_to_parent(pycurl.Curl()), list[bytes]()
-            for option, value in self._options.items():
-                curl.setopt(option, value)
+            curl, parts = connection(self._options), list[bytes]()
             curl.setopt(pycurl.WRITEFUNCTION, parts.append)
             self._lines.append((curl, parts))
         return self._lines[number]

@@ -24,8 +24,7 @@ from jobclaim.jobs.clock import wait
 from jobclaim.jobs.storage import access, connect
 from jobclaim.jobs.storage.access import Access
 from jobclaim.jobs.storage.bodies import from_json, to_json
-from jobclaim.jobs.storage.bundle import Answer, Bundle, Tried, answer_of
-from jobclaim.jobs.storage.inherited import leave_to_parent
+from jobclaim.jobs.storage.bundle import Answer, Bundle, Tried, answer_of, connection, prepare
 from jobclaim.jobs.storage.resilience import is_transient
 from jobclaim.jobs.storage.signing import CONTENT_TYPE, Signer
 from jobclaim.settings import Service, Settings
@@ -224,9 +223,7 @@ class LeanClient:
             return hooked.status_code, hooked.content, 0
         curl = self._connection()
         try:
-            curl.setopt(pycurl.HTTPHEADER, [*lines, "Expect:"])
-            curl.setopt(pycurl.POSTFIELDS, body)
-            curl.setopt(pycurl.TIMEOUT_MS, self._longest_ms)  # the connection's last request may have set a shorter one
+            prepare(curl, (lines, body), self._longest_ms)
             return answer_of(curl, curl.perform_rb(), (lines, body))
         finally:
             self._idle.append(curl)  # it stays open for the next request of any thread
@@ -236,10 +233,7 @@ class LeanClient:
         try:
             return self._idle.pop()
         except IndexError:
-            curl = leave_to_parent(pycurl.Curl())
-            for option, value in self._options.items():
-                curl.setopt(option, value)
-            return curl
+            return connection(self._options)
 
     def _hooked(self, operation: str, lines: list[str], body: bytes) -> Any:
         """Let a hook answer instead of AWS, where there is one: moto's in-process mock."""

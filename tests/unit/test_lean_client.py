@@ -51,6 +51,17 @@ def boto() -> Iterator[Any]:
         yield made
 
 
+@pytest.fixture
+def to_nobody() -> Iterator[LeanClient]:
+    """A lean client of a server that accepts connections and never answers."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        settings = Settings(dynamodb_endpoint_url=url, connect_timeout_seconds=0.2, read_timeout_seconds=0.2)
+        yield LeanClient.of(connect(settings, "dynamodb"), sleep=lambda _: None)
+
+
 def body(answer: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in answer.items() if name != "ResponseMetadata"}
 
@@ -239,14 +250,9 @@ class TestOverHttp:
             over_http.update_item(**UPDATE)
         assert is_transient(caught.value)
 
-    def test_a_silent_server_is_given_up_after_the_read_timeout(self) -> None:
-        with socket.socket() as silent:
-            silent.bind(("127.0.0.1", 0))
-            silent.listen()
-            url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-            settings = Settings(dynamodb_endpoint_url=url, connect_timeout_seconds=0.2, read_timeout_seconds=0.2)
-            with pytest.raises(ReadTimeoutError) as caught:
-                LeanClient.of(connect(settings, "dynamodb"), sleep=lambda _: None).update_item(**UPDATE)
+    def test_a_silent_server_is_given_up_after_the_read_timeout(self, to_nobody: LeanClient) -> None:
+        with pytest.raises(ReadTimeoutError) as caught:
+            to_nobody.update_item(**UPDATE)
         assert is_transient(caught.value)
 
     def test_in_a_hurry_it_tries_once_and_keeps_the_connection(self, server: Server, over_http: LeanClient) -> None:
@@ -353,16 +359,10 @@ class TestRequestsBegunTogether:
         assert (len(server.requests), server.connections) == (4, 2)
 
     @pytest.mark.timeout(60)
-    def test_a_silent_server_is_given_up_after_the_read_timeout(self) -> None:
-        with socket.socket() as silent:
-            silent.bind(("127.0.0.1", 0))
-            silent.listen()
-            url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-            settings = Settings(dynamodb_endpoint_url=url, connect_timeout_seconds=0.2, read_timeout_seconds=0.2)
-            made = LeanClient.of(connect(settings, "dynamodb"), sleep=lambda _: None)
-            for call in made.begin("put_item", [PUT, PUT]):
-                with pytest.raises(ReadTimeoutError):
-                    call(**PUT)
+    def test_a_silent_server_is_given_up_after_the_read_timeout(self, to_nobody: LeanClient) -> None:
+        for call in to_nobody.begin("put_item", [PUT, PUT]):
+            with pytest.raises(ReadTimeoutError):
+                call(**PUT)
 
     def test_only_this_client_begins_requests(self, boto: Any) -> None:
         assert [can_begin(client) for client in (lean(boto), boto)] == [True, False]

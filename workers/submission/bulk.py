@@ -34,7 +34,7 @@ log = get_logger("jobclaim.bulk")
 
 Put = Callable[[], Job]
 Outcome = Job | Exception
-Written = tuple[list[Outcome], bool]
+Together = tuple[list[Outcome], bool]
 """What came of puts that were made together, and whether payloads were written one by one."""
 
 THREADS: Final = 8
@@ -185,19 +185,19 @@ def _most_at_once(handle: Handle) -> int:
     return AT_ONCE if can_begin(handle.repo.table.client()) else 1
 
 
-def _write(handle: Handle, puts: Sequence[Put]) -> Written:
+def _write(handle: Handle, puts: Sequence[Put]) -> Together:
     with speaking_for(handle):
         return at_once(handle.repo, puts)
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, write: Callable[[list[Put]], Written], puts: Iterator[Put], most: int
+    pool: ThreadPoolExecutor, write: Callable[[list[Put]], Together], puts: Iterator[Put], most: int
 ) -> Iterator[Outcome]:
     """Make the puts, at most `WINDOW` at a time; yield what came of each, in the order of the calls.
 
     A thread makes up to ``most`` of them together, and one while payloads are written by themselves.
     """
-    under_way: deque[Future[Written]] = deque()
+    under_way: deque[Future[Together]] = deque()
     size = most
     while some := list(islice(puts, size)):
         under_way.append(pool.submit(write, some))

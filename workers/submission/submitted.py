@@ -203,7 +203,7 @@ class SubmittedTask(Task):
         """Refuse an existing job that is another call's, or is being cancelled."""
         if identity is None and task_id is not None:
             self._check_same_call(job, args, kwargs, options)
-        if identity and is_cancel_under_way(self.jobclaim.repo, job):
+        elif identity and is_cancel_under_way(self.jobclaim.repo, job):
             raise CancelUnderWay(
                 f"job {job.job_id!r} of an equal call of task {self.name!r} is being cancelled; submit again when it "
                 "has ended"
