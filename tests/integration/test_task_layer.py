@@ -222,11 +222,17 @@ def test_jobs_of_one_key_run_one_at_a_time_and_none_is_charged_for_waiting(layer
     assert all(len(layer.runs(job.job_id)) == 1 for job in jobs)
 
 
-def test_a_rate_is_kept_by_the_fleet_and_each_job_waits_for_its_turn_once(layer: Layer) -> None:
-    calls = [layer.call(tasks.rated, number) for number in range(8)]
-    starts = sorted(call.get(timeout=60, interval=0.1) for call in calls)
+def test_a_rate_is_kept_by_the_fleet_and_each_job_waits_for_its_turn_once(
+    dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
+) -> None:
+    """A job waits in its process for half of the stop's time at most, so the stop must take more than no time."""
+    with deployed(dynamodb_local, elasticmq, tmp_path, **{**SETTINGS, "stop_timeout_seconds": 20}) as stack:
+        limited = Layer(stack)
+        stack.worker("limited", "-Q", "default", "-c", "3")
+        calls = [limited.call(tasks.rated, number) for number in range(8)]
+        starts = sorted(call.get(timeout=60, interval=0.1) for call in calls)
+        jobs = [stack.repo.get_job(call.id) for call in calls]
     assert starts[-1] - starts[0] > 1.5
-    jobs = [layer.stack.repo.get_job(call.id) for call in calls]
     assert {job.charged for job in jobs} == {1}
     assert sorted(job.attempt for job in jobs)[0] == 1
     assert sorted(job.attempt for job in jobs)[-1] <= 3
