@@ -108,10 +108,11 @@ def test_a_thousand_jobs_survive_a_minute_of_faults(
 
 
 def go_through_all_faults(proxy: FaultyProxy) -> None:
-    """A minute of them; the waits are the faults."""
+    """A minute of them; the waits are the faults. Each lasts until it has hit a request, however slow the machine is."""
     for fault, seconds in FAULTS:
         proxy.fault = fault
         time.sleep(seconds)
+        wait_until(lambda name=fault.name: proxy.failed[name], 30, f"{fault.name} hits a request")  # type: ignore[misc]
         proxy.fault = None
         time.sleep(CALM_SECONDS)
     proxy.refuse()

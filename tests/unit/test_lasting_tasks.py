@@ -323,7 +323,8 @@ def test_celerys_abort_is_a_cancel(jobclaim: Harness, task: Any) -> None:
     assert running.get(timeout=1) is False
 
 
-# --- without a job
+# --- without a job, on an app that jobclaim is installed on
+@pytest.mark.usefixtures("jobclaim")
 def test_eager_calls_have_the_same_values_and_the_same_refusals() -> None:
     assert order.apply(("o1",)).get() == {"charge": "o1"}
     assert log == ["charge o1", "charge o1 later"]
@@ -344,6 +345,7 @@ def test_eager_calls_have_the_same_values_and_the_same_refusals() -> None:
     assert eager.apply().get() == [[3, 1], [3, 1]]
 
 
+@pytest.mark.usefixtures("jobclaim")
 def test_an_eager_wait_gets_what_the_test_sets_and_says_so_where_it_sets_nothing() -> None:
     with resumed({"approval": {"by": "ann"}}):
         assert approve.apply(("o1",)).get() == {"by": "ann"}
@@ -353,6 +355,7 @@ def test_an_eager_wait_gets_what_the_test_sets_and_says_so_where_it_sets_nothing
         approve.apply(("o1",)).get()
 
 
+@pytest.mark.usefixtures("jobclaim")
 def test_a_body_that_is_called_as_a_function_runs_its_steps() -> None:
     assert order.run("o1") == {"charge": "o1"}
 
