@@ -10,7 +10,7 @@ UV := .cache/lock/bin/uv
 TOOLS := .cache/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test compiled quick endpoints tools templates image pin release format lint types imports check docs lock oldest versions clean
+.PHONY: help install demo test thorough compiled quick endpoints tools templates image pin release format lint types imports check docs lock oldest versions clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -22,7 +22,11 @@ demo: $(STAMP) ## Watch real workers claim 100 jobs exactly once, on this machin
 	@$(BIN)/jobclaim demo
 
 test: $(STAMP) endpoints tools compiled ## Run all tests
-	@$(CACHING) $(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+	@$(PYTEST)
+thorough: $(STAMP) endpoints compiled ## Run the tests with seeds, examples or crowds again, with four times as many
+	@THOROUGH=1 $(PYTEST) -m "thorough or hypothesis"
+PYTEST = $(CACHING) $(BIN)/python -m pytest $(PYTEST_ARGS) \
+	--numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 # Most tests of processes wait: more of them than cores run at a time.
 TEST_PROCESSES ?= 5
 # Where the environment forbids bytecode files, each of the many processes would compile everything again.

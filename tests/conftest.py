@@ -22,6 +22,7 @@ from tests.support import cheap_clients, cheap_moto, endpoints, shared, shared_t
 from tests.support.artifacts import Unavailable
 from tests.support.clock import ManualClock
 from tests.support.endpoints import Endpoint
+from tests.support.volume import volume
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ cheap_clients.install()
 cheap_moto.install()
 
 # no test depends on the machine's speed
-hypothesis.settings.register_profile("jobclaim", deadline=None)
+hypothesis.settings.register_profile("jobclaim", deadline=None, max_examples=volume(100))
 hypothesis.settings.load_profile("jobclaim")
 
 

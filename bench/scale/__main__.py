@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from bench.scale import idle
 from bench.scale.paper import Load, cost_table, limits_table, shards_table
-from bench.scale.passes import CASES, passed, scaled_settings
+from bench.scale.passes import CASES, Case, passed, scaled_settings
 from jobclaim.infra.cost import HOURS, READ_UNIT, WRITE_UNIT
 from jobclaim.settings import Settings
 
@@ -18,13 +19,13 @@ JOBS: Final = 100_000_000
 LOAD: Final = Load()
 
 
-def passes_table(jobs: int = JOBS, shards: int = LOAD.shards) -> str:
+def passes_table(cases: Sequence[Case] = CASES) -> str:
     """Return a recovery pass of each case, as a Markdown table."""
-    settings = scaled_settings(shards)
+    settings = scaled_settings(LOAD.shards)
     head = ("requests", "read units", "write units", "seconds", "jobs handled", "per hour", "$/month")
-    lines = [f"| {jobs // 1_000_000} million jobs | {' | '.join(head)} |", "|---|" + "---:|" * len(head)]
-    for case in CASES:
-        done = passed(case, jobs, settings)
+    lines = [f"| {JOBS // 1_000_000} million jobs | {' | '.join(head)} |", "|---|" + "---:|" * len(head)]
+    for case in cases:
+        done = passed(case, JOBS, settings)
         interval = max(done.seconds, settings.recovery_interval_seconds)
         dollars = done.asked.read_units * READ_UNIT + done.asked.write_units * WRITE_UNIT
         row = (
@@ -43,11 +44,15 @@ def passes_table(jobs: int = JOBS, shards: int = LOAD.shards) -> str:
 
 def tables() -> dict[str, str]:
     """Return all tables by the name of their marker in the document."""
+    return {**paper_tables(), "passes": passes_table()}
+
+
+def paper_tables() -> dict[str, str]:
+    """Return those that no pass has to be made for."""
     return {
         "limits": limits_table(LOAD),
         "shards": shards_table(),
         "cost": cost_table(LOAD),
-        "passes": passes_table(),
         "idle": idle.table(Settings()),
     }
 

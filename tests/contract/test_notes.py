@@ -22,6 +22,7 @@ from tests.simulation.client import model_repo
 from tests.support.clock import ManualClock
 from tests.support.endpoints import unique_name
 from tests.support.recovery import MODEL_AND_REAL, REAL, bench_settings
+from tests.support.volume import volume
 
 MEMBERS = 40
 on_real = pytest.mark.parametrize("repo", REAL[:1], indirect=True)
@@ -99,7 +100,8 @@ def names(members: int) -> list[str]:
 
 
 @on_real
-@pytest.mark.parametrize("members", [100, 2_000])
+@pytest.mark.thorough
+@pytest.mark.parametrize("members", [100, volume(2_000)])
 def test_a_member_costs_less_than_two_write_units_however_many_there_are(repo: JobRepo, members: int) -> None:
     coming = names(members)
     boto3s = JobRepo(repo.table.client().boto3s, settings=repo.settings)  # which tells its requests
@@ -113,7 +115,8 @@ def test_a_member_costs_less_than_two_write_units_however_many_there_are(repo: J
 
 
 @on_real
-@pytest.mark.parametrize("members", [1, 2, ONE_NOTE, ONE_NOTE + 1, 130, 700])
+@pytest.mark.thorough
+@pytest.mark.parametrize("members", [1, 2, ONE_NOTE, ONE_NOTE + 1, 130, volume(700)])
 def test_the_last_member_of_many_threads_completes_the_chord(repo: JobRepo, members: int) -> None:
     notes, coming = Notes.of(repo), names(members)
     notes.plan("chord", coming, seconds=60)

@@ -18,6 +18,7 @@ from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo import rescue
 from tests.contract.stores import LossyClient, Store
 from tests.support.clock import ManualClock
+from tests.support.volume import volume
 
 KEYS = ["a", "b"]
 ORPHANED = Failure(kind=FailureKind.ORPHANED, message="lease over")
@@ -187,7 +188,7 @@ class Lives(RuleBasedStateMachine):
 
 TestRandomLives = Lives.TestCase
 TestRandomLives.settings = settings(
-    max_examples=12,
+    max_examples=volume(12),
     stateful_step_count=30,
     phases=[Phase.explicit, Phase.generate],  # shrinking takes minutes on moto
     deadline=None,

@@ -22,9 +22,10 @@ from jobclaim.infra.errors import LocalAwsError
 from jobclaim.settings import Settings
 from tests.infra.conftest import Stack, named_settings
 from tests.support.processes import ManagedProcess
+from tests.support.volume import volume
 from tests.support.waiting import wait_until
 
-THREADS, ITEMS = 32, 50
+THREADS, ITEMS = 32, volume(50)
 POLL_SECONDS = 4
 
 
@@ -52,7 +53,8 @@ def connection_threads() -> list[threading.Thread]:
 
 
 # --- atomic
-def test_of_32_threads_that_claim_50_items_each_item_has_one_winner(
+@pytest.mark.thorough
+def test_of_32_threads_that_claim_the_same_items_each_item_has_one_winner(
     embedded: Stack, eager_thread_switches: None
 ) -> None:
     provision(embedded.settings, dynamodb=embedded.dynamodb, sqs=embedded.sqs)

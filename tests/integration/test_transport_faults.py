@@ -108,7 +108,7 @@ def test_a_thousand_jobs_survive_a_minute_of_faults(
 
 
 def go_through_all_faults(proxy: FaultyProxy) -> None:
-    """A minute of them; the waits are the faults. Each lasts until it has hit a request, however slow the machine is."""
+    """A minute of them; the waits are the faults. Each lasts until it has hit a request, on a slow machine too."""
     for fault, seconds in FAULTS:
         proxy.fault = fault
         time.sleep(seconds)

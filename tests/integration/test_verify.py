@@ -17,21 +17,24 @@ from jobclaim.verify.plan import SHORT, Call, FaultKind, Plan, ScheduledFault
 from jobclaim.verify.run import run
 from tests.support.endpoints import Endpoint
 from tests.support.stack import ROOT
+from tests.support.volume import THOROUGH, volume
 from tests.support.warm import WarmProcess
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
 SEED = 20261121
 
 
+@pytest.mark.thorough
 def test_no_promise_breaks_while_everything_else_does(
     dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
 ) -> None:
-    """The short run, for every change; from a terminal it runs as long as one likes.
+    """The shortest run, for every change, and two minutes of faults in `make thorough`.
 
     Takes 70 s: faults are injected for half a minute, and recovery has to finish what they hit.
     """
     urls = ["--dynamodb-url", dynamodb_local.endpoint_url, "--sqs-url", elasticmq.endpoint_url]
-    asked = ["--minutes", "0.45", "--jobs", "260", "--seed", str(SEED), "--keep", str(tmp_path), "-o", "json"]
+    size = ["--minutes", "2" if THOROUGH else "0.45", "--jobs", str(volume(1_040))]
+    asked = [*size, "--seed", str(SEED), "--keep", str(tmp_path), "-o", "json"]
     ran = subprocess.run(
         [sys.executable, "-m", "jobclaim", "verify", *urls, *asked],
         cwd=ROOT,

@@ -6,7 +6,7 @@
     reach       which tests run which lines, noted once while the tests pass
     loop        one process collects all tests and forks for each change; the child runs what reaches it, then seeds
     swap        the child's functions get the code of their changed selves
-    sample      a dozen changes that every run of the tests tries
+    sample      some changes that every run of the tests tries
     survivors   what nothing noticed, each with the reason: it changes nothing, or nothing that is promised
 
 A tool of one's own: mutmut and cosmic-ray start an interpreter, or at least an import of everything, for each change;

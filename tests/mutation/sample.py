@@ -1,4 +1,4 @@
-"""``python -m tests.mutation.sample``: two changes of each of some files, put to the test at every run of the tests.
+"""``python -m tests.mutation.sample``: a few changes of each of some files, put to the test at every run of the tests.
 
 They are drawn by their names, so that they stay the same as long as the code that they change does. Exits with 4 if a
 change is not noticed and not listed in ``survivors.toml``: write a test that notices it, or list it with the reason.
@@ -19,8 +19,9 @@ from tests.mutation.mutants import drawn, mutants
 from tests.mutation.operators import Change
 from tests.mutation.reach import SEED
 from tests.mutation.survivors import explained
+from tests.support.volume import volume
 
-EACH: Final = 2
+EACH: Final = volume(2)
 TESTS: Final[Mapping[str, tuple[str, ...]]] = {
     "jobs/recognition.py": ("tests/unit/test_jobs_recognition.py",),
     "jobs/protocol/lifecycle.py": ("tests/unit/test_jobs_moves.py", "tests/unit/test_jobs_lifecycle.py"),

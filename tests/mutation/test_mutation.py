@@ -73,6 +73,7 @@ def test_a_change_outside_of_functions_is_not_made_silently() -> None:
         swap(changes("jobs/clock.py", "A = 1 < 2\n")[0], "jobs/clock.py")
 
 
+@pytest.mark.thorough
 def test_a_sample_of_changes_is_noticed() -> None:
     """The others are tried by hand, which takes hours: docs/guarantees.md has the score."""
     ran = sample()
@@ -80,6 +81,7 @@ def test_a_sample_of_changes_is_noticed() -> None:
     assert len(ran.stderr.splitlines()) == EACH * len(TESTS)
 
 
+@pytest.mark.thorough
 def test_a_change_that_gets_away_without_being_listed_is_a_failure() -> None:
     ran = sample("--path", "jobs/recognition.py", "tests/unit/test_jobs_claims.py")
     assert (ran.returncode, ran.stderr.count("not noticed")) == (4, EACH)

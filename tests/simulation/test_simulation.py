@@ -1,8 +1,7 @@
-"""What jobclaim promises, over thousands of seeds; ``SIMULATION_SEEDS`` and ``SIMULATION_FIRST`` choose others."""
+"""What jobclaim promises, over hundreds of seeds; ``python -m tests.simulation`` runs others."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -13,9 +12,9 @@ from tests.simulation.dynamodb import Database
 from tests.simulation.mutants import OTHERS
 from tests.simulation.run import run, shrunk
 from tests.simulation.scenario import FAULTS, Scenario
+from tests.support.volume import volume
 
-SEEDS = int(os.environ.get("SIMULATION_SEEDS", "600"))
-FIRST = int(os.environ.get("SIMULATION_FIRST", "0"))
+SEEDS = volume(600)
 PARTS = 4
 WERE_BROKEN = {
     21496: "two passes of recovery counted the same message in one millisecond",
@@ -31,9 +30,10 @@ WERE_BROKEN = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("part", range(PARTS))
 def test_no_order_of_events_and_no_fault_breaks_a_promise(part: int) -> None:
-    broken = [outcome for seed in range(FIRST + part, FIRST + SEEDS, PARTS) if (outcome := run(Scenario.of(seed))).rule]
+    broken = [outcome for seed in range(part, SEEDS, PARTS) if (outcome := run(Scenario.of(seed))).rule]
 
     least = [shrunk(outcome) for outcome in broken[:3]]
     assert not broken, [f"{outcome.what}; python -m tests.simulation {outcome.scenario.options()}" for outcome in least]

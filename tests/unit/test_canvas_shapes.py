@@ -16,6 +16,7 @@ from kombu.utils.json import dumps, loads
 from jobclaim.settings import Settings
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask, install
+from tests.support.volume import volume
 
 
 def register(app: Celery, ran: list[Any], base: Any) -> dict[str, Any]:
@@ -289,7 +290,7 @@ def test_a_canvas_that_was_frozen_or_came_as_json_gives_the_same(
 
 
 QUICK = settings(
-    max_examples=20,
+    max_examples=volume(20),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

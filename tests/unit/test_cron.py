@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from jobclaim.specs.cron import Cron, CronError, parse_cron
 from jobclaim.specs.ticks import next_tick, previous_tick, ticks_after, ticks_before
+from tests.support.volume import volume
 
 MINUTE = timedelta(minutes=1)
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
@@ -139,7 +140,7 @@ zones = st.sampled_from([(zone, day) for zone, days in CHANGES.items() for day i
 @given(minute=fields, hour=hours, day=days, where=zones, ahead=st.integers(0, 2_880))
 @example(minute="30", hour="2", day="* * *", where=(BERLIN, "2026-03-29"), ahead=1_500)
 @example(minute="30", hour="2", day="* * *", where=(BERLIN, "2026-10-25"), ahead=1_500)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=volume(60), deadline=None)
 def test_ticks_are_those_of_a_clock_on_the_wall(
     minute: str, hour: str, day: str, where: tuple[str, str], ahead: int
 ) -> None:
@@ -216,7 +217,7 @@ def test_a_day_that_never_comes_has_no_tick() -> None:
     zone=st.sampled_from(sorted(CHANGES)),
     text=st.sampled_from(["30 2 * * *", "*/7 1-3 * * *", "0 * * * *", "15 0 1 * mon", "59 23 * * 0"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=volume(60), deadline=None)
 def test_the_next_tick_is_the_one_after_the_previous(at: datetime, zone: str, text: str) -> None:
     cron, where = parse_cron(text), ZoneInfo(zone)
     before, after = previous_tick(cron, at, where), next_tick(cron, at, where)

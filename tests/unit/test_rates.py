@@ -7,6 +7,7 @@ import random
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import cycle, product
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from jobclaim.fleet.rates import RateLimit
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.workers.attempt.admission import ask
 from tests.simulation.client import ModelClient
+from tests.support.volume import THOROUGH
 
 START = 4_000_000_000_000
 WINDOW = 60_000
@@ -149,9 +151,16 @@ WAITS: dict[str, tuple[Wait, int, int]] = {
 }
 
 
-@pytest.mark.parametrize(("rate", "burst"), [("10/m", 1), ("1/s", 1), ("2/s", 5)])
-@pytest.mark.parametrize("name", WAITS)
-def test_a_limited_task_starts_at_its_rate_however_long_its_messages_wait(name: str, rate: str, burst: int) -> None:
+RATES = [("10/m", 1), ("1/s", 1), ("2/s", 5)]
+"""With their bursts."""
+CASES = list(product(WAITS, RATES)) if THOROUGH else list(zip(WAITS, cycle(RATES), strict=False))
+"""Each wait with each rate, or with one of them."""
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("name", "limited"), CASES)
+def test_a_limited_task_starts_at_its_rate_however_long_its_messages_wait(name: str, limited: tuple[str, int]) -> None:
+    rate, burst = limited
     wait, longest, warm = WAITS[name]
     limit = RateLimit.parse(rate, burst)
     per_window = WINDOW * 1000 / limit.interval_us

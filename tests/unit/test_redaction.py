@@ -20,6 +20,7 @@ from jobclaim.settings import Settings
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask
 from jobclaim.workers.telemetry import logs
+from tests.support.volume import volume
 
 SECRETS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz'\" =\\", min_size=3, max_size=12).map(
     lambda text: f"s3cret-{text}"
@@ -72,7 +73,7 @@ def lines() -> Iterator[Lines]:
     structlog.configure(**before)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=volume(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(secret=SECRETS, how=st.sampled_from(["raise", "retry", "snooze", "result", "fine"]))
 def test_no_line_of_a_jobs_life_shows_its_arguments(jobclaim: Harness, lines: Lines, secret: str, how: str) -> None:
     lines.stream.truncate(0)

@@ -17,6 +17,7 @@ from jobclaim.infra.environment import OWN_TO_A_MACHINE
 from jobclaim.settings import Settings
 from jobclaim.specs.digest import DASHBOARD, DIGITS, OWN
 from tests.support.containers import REGION, environments, outside
+from tests.support.volume import volume
 
 STORED = "scrypt$16384$8$1$" + "s" * 22 + "$" + "k" * 43
 BALANCER = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/app/jobs/1"
@@ -247,7 +248,7 @@ def test_a_project_with_the_stacks_dotenv_has_the_settings_of_its_containers(fol
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=12)
 
 
-@effort(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@effort(max_examples=volume(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(TEXT, st.fixed_dictionaries({"critical": st.booleans()}), max_size=3),
     st.lists(TEXT, max_size=3),

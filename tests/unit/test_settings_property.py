@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from jobclaim.settings import SQS_MAX_VISIBILITY, Settings
+from tests.support.volume import volume
 
 NAMES = ("default", "ai", "mail", "recovery")
 WILD = st.sampled_from([-1, 0, 1, 21_600, 21_601, 43_200, 10**9])
@@ -65,7 +66,7 @@ def no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@effort(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@effort(max_examples=volume(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(GIVEN)
 def test_no_accepted_settings_let_a_running_job_be_redelivered_or_orphaned(values: dict[str, Any]) -> None:
     try:
@@ -87,7 +88,7 @@ def test_no_accepted_settings_let_a_running_job_be_redelivered_or_orphaned(value
         assert built.lease_seconds(queue_name) > longest
 
 
-@effort(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@effort(max_examples=volume(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 7000), st.floats(1, 3), st.integers(0, 600))
 def test_plain_settings_of_every_size_are_accepted(hard: int, factor: float, grace: int) -> None:
     built = Settings(

@@ -27,6 +27,7 @@ from jobclaim.settings import Settings
 from jobclaim.specs.visible import visible, visible_json
 from jobclaim.views.records import job_record
 from jobclaim.workers.telemetry import logs
+from tests.support.volume import volume
 
 NOW = 1_750_000_000_000
 UNSAFE = re.compile(
@@ -67,7 +68,7 @@ def job_of(text: str) -> Job:
     )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=volume(150), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(text=HOSTILE)
 @pytest.mark.parametrize("format", FORMATS)
 def test_no_field_of_a_job_leaves_the_command_line_as_it_is(

@@ -26,6 +26,7 @@ from jobclaim.settings import ScheduleSpec
 from jobclaim.views.records import job_record
 from jobclaim.views.schemas import SCHEMAS
 from jobclaim.workers.schedule.sender import Sender
+from tests.support.volume import volume
 from tests.unit.dashboard.conftest import Board
 from tests.unit.jobs_strategies import jobs
 
@@ -138,7 +139,9 @@ def asked(full: Board) -> TestClient:
 
 @pytest.mark.parametrize("call", [call for call in CALLS if call.parameters], ids=lambda call: call.name)
 @example_settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=volume(20),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
 def test_whatever_is_asked_for_the_answer_is_in_the_document(
