@@ -1,4 +1,4 @@
-"""The sample projects' own tests pass before and after, by both of pytest's commands, without AWS."""
+"""The sample projects' own tests pass before and after, and one's by both of pytest's commands, without AWS."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ def environment(venv_python: Path) -> dict[str, str]:
     return {**clean_environment(), "VIRTUAL_ENV": str(venv_python.parents[1])}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("host", GUIDES)
+@pytest.mark.parametrize(
+    ("host", "command"), [*((host, "pytest") for host in GUIDES), ("plain_proj", "python -m pytest")]
+)
 def test_an_adopted_projects_own_tests_pass(host: str, command: str, venv_python: Path, tmp_path: Path) -> None:
     """Takes up to 25 s: the project's own tests run in an environment into which the wheel was installed."""
     program, *words = COMMANDS[command]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from jobclaim.cli.demo.ledger import read_bodies
-from tests.support.processes import ManagedProcess
 from tests.support.waiting import wait_until
+from tests.support.warm import WarmProcess
 
 DEMO = [sys.executable, "-m", "jobclaim", "demo"]
 LIMIT_SECONDS = 120
@@ -66,7 +66,7 @@ def test_the_demo_holds_every_promise_and_leaves_no_process(tmp_path: Path) -> N
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_demo_ends_all_its_processes(number: signal.Signals, tmp_path: Path) -> None:
     stage = tmp_path / "stage"
-    with ManagedProcess("demo", [*DEMO, "--keep", str(stage)], log_dir=tmp_path) as demo:
+    with WarmProcess("demo", [*DEMO, "--keep", str(stage)], log_dir=tmp_path) as demo:
         wait_until(lambda: len(processes_in(stage)) > 3, 60, "its workers run")
         demo.send(number)
         assert demo.wait_for_exit(30) != 0
