@@ -105,13 +105,21 @@ class Store:
 
     def items(self) -> dict[str, dict[str, Any]]:
         """Read the whole table."""
-        pages = self.client.get_paginator("scan").paginate(TableName=self.settings.job_table, ConsistentRead=True)
-        return {item["job_id"]["S"]: item for page in pages for item in page["Items"]}
+        return self._read(self.settings.job_table, "job_id")
 
     def ledger(self) -> dict[str, dict[str, Any]]:
         """Read the caller's own table, by id."""
-        found = self.client.scan(TableName=LEDGER, ConsistentRead=True)["Items"]
-        return {item["id"]["S"]: item for item in found}
+        return self._read(LEDGER, "id")
+
+    def _read(self, table: str, key: str) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        start: dict[str, Any] = {}
+        while True:
+            page = self.line.scan(TableName=table, ConsistentRead=True, **start)
+            found |= {item[key]["S"]: item for item in page["Items"]}
+            if "LastEvaluatedKey" not in page:
+                return found
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
     def pending(self, **options: Any) -> Job:
         """Submit a job, as somebody else."""

@@ -12,13 +12,13 @@ import pytest
 from botocore.exceptions import ConnectionClosedError
 
 from jobclaim.infra.clients import dynamodb_client
-from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import JobRepo
 from jobclaim.jobs.storage.lean import LeanClient
 from jobclaim.jobs.storage.members import ONE_NOTE
 from jobclaim.jobs.storage.notes import Notes
 from jobclaim.settings import Settings
 from tests.simulation.client import model_repo
+from tests.support import quick_stack
 from tests.support.clock import ManualClock
 from tests.support.endpoints import unique_name
 from tests.support.recovery import MODEL_AND_REAL, REAL, bench_settings
@@ -38,9 +38,9 @@ def repo(request: pytest.FixtureRequest, clock: ManualClock) -> JobRepo:
     settings = Settings(
         dynamodb_endpoint_url=dynamodb_local.endpoint_url, job_table=f"{name}-jobs", fleet_table=f"{name}-fleet"
     )
-    for spec in table_specs(settings):
-        list(ensure_table(dynamodb_client(settings), spec, 30))
-    return JobRepo(LeanClient.of(dynamodb_client(settings)), settings=settings)
+    client = dynamodb_client(settings)
+    quick_stack.make_tables(client, settings)
+    return JobRepo(LeanClient.of(client), settings=settings)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import pytest
 from botocore.exceptions import ClientError
 
-from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import Job, JobRepo, JobStatus
 from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.encoding.item import attribute, place, to_attributes
@@ -22,6 +21,7 @@ from jobclaim.recovery import RecoveryFleet, SweepReport, sweep
 from jobclaim.settings import Settings
 from tests.mutation.scope import IN_MODEL
 from tests.simulation.client import ModelClient
+from tests.support import quick_stack
 from tests.support.clock import ManualClock
 from tests.support.endpoints import LOOPBACK, unique_name
 
@@ -90,8 +90,7 @@ class Bench:
         else:
             if LOOPBACK in self.client.meta.endpoint_url:  # moto would not see it
                 self.line = Line(self.client)
-            for spec in table_specs(self.settings):
-                list(ensure_table(self.client, spec, 30))
+            quick_stack.make_tables(self.client, self.settings)
         self.repo = self.new_repo()
 
     def new_repo(self, client: Any = None) -> JobRepo:
