@@ -85,8 +85,9 @@ def test_a_store_that_is_away_is_the_outcome_of_each(atomic_store: Store, monkey
         raise OSError("no credentials")
 
     repo = atomic_store.repo()
-    monkeypatch.setattr(atomic_store.line._signed, "headers", away)
-    outcomes, _ = at_once(repo, calls(repo, 1, 2))
+    with monkeypatch.context() as outage:
+        outage.setattr(atomic_store.line._signed, "headers", away)
+        outcomes, _ = at_once(repo, calls(repo, 1, 2))
     assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 2
 
 
