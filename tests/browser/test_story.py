@@ -190,7 +190,7 @@ def test_a_person_pauses_a_queue_and_its_job_waits_until_it_is_resumed(
         row.get_by_role("button", name="Pause", exact=True).click()
         page.locator("tr", has_text="the street is closed").first.wait_for(timeout=LIVE_MS)
         assert ann.violations() == []
-        shop.process.wait_for_line(r"worker +\| .*pause\.started", 30)  # beside it, the recovery worker learns of it too
+        shop.process.wait_for_line(r"worker +\| .*pause\.started", 30)  # the recovery worker is told too
 
         result = deliver.delay(str(done))
         page.goto(f"{shop.url}job?id={result.id}")
