@@ -28,7 +28,7 @@ thorough: $(STAMP) endpoints compiled ## Run the tests with seeds, examples or c
 PYTEST = $(CACHING) $(BIN)/python -m pytest $(PYTEST_ARGS) \
 	--numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 # Most tests of processes wait: more of them than cores run at a time.
-TEST_PROCESSES ?= 5
+TEST_PROCESSES ?= 6
 # Where the environment forbids bytecode files, each of the many processes would compile everything again.
 CACHING := env -u PYTHONDONTWRITEBYTECODE
 compiled: $(STAMP)
