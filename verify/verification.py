@@ -58,7 +58,7 @@ def verify_promises(
     environment : mapping, optional
         Environment variables for the processes, in addition to this process's own.
     """
-    seconds, scale = 60 * minutes, LONG if minutes > 2 else SHORT
+    seconds, scale = 60 * minutes, LONG if minutes >= 2 else SHORT
     plan = plan or draw_plan(seed, seconds=seconds, jobs=jobs, scale=scale)
     with _reachable(endpoints) as (where, access), _environment({**environment_without_settings(), **access}), _quiet():
         own = {**os.environ, **(environment or {})}
