@@ -18,7 +18,6 @@ from tests.support import warm
 from tests.support.processes import ManagedProcess
 from tests.support.stack import ROOT
 from tests.support.waiting import wait_until
-from tests.support.warm import WarmProcess
 
 CLI = [sys.executable, "-m", "jobclaim"]
 TASKS = {
@@ -124,7 +123,7 @@ def test_tasks_written_after_the_start_run_until_one_sigterm_ends_all(tmp_path: 
     """The README's order: `jobclaim dev`, then tasks.py; the printed environment names them."""
     tasks = TASKS | {"PYTHONPATH": "", "JOBCLAIM_TASK_MODULES": '["late_tasks.letters"]'}
     argv = [*CLI, "dev", "--dashboard-port", "0", "--concurrency", "1"]
-    with WarmProcess("late", argv, log_dir=tmp_path, env=os.environ | tasks, cwd=tmp_path) as late:
+    with warm.WarmProcess("late", argv, log_dir=tmp_path, env=os.environ | tasks, cwd=tmp_path) as late:
         late.wait_for_line(r"Waiting for 'late_tasks.letters', of JOBCLAIM_TASK_MODULES", 30)
         (tmp_path / "making").mkdir()
         (tmp_path / "making" / "letters.py").write_text(

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def go_through_all_faults(proxy: FaultyProxy) -> None:
     for fault, seconds in FAULTS:
         proxy.fault = fault
         time.sleep(seconds)
-        wait_until(lambda name=fault.name: proxy.failed[name], 30, f"{fault.name} hits a request")  # type: ignore[misc]
+        wait_until(partial(proxy.failed.get, fault.name), 30, f"{fault.name} hits a request")
         proxy.fault = None
         time.sleep(CALM_SECONDS)
     proxy.refuse()

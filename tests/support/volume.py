@@ -1,7 +1,7 @@
-"""How much the tests try of what has no end: seeds, examples, changes of the code, members of a crowd.
+"""How much the tests try of what has no natural size: seeds, examples, changes of the code, members of a chord.
 
-`make test` tries a quarter of it, `make thorough` all: only the tests that ask here, which are marked ``thorough``, and
-those of hypothesis.
+`make test` tries a quarter. `make thorough` tries all, and runs only the tests that ask here, which are marked
+``thorough``, and those whose examples hypothesis generates.
 """
 
 from __future__ import annotations
