@@ -17,6 +17,8 @@ from jobclaim.infra import provision
 from jobclaim.jobs import FailureKind, JobStatus
 from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel
+from jobclaim.workers.process.cancels import GENTLE_SECONDS
+from jobclaim.workers.process.shutdown import IDLE_SECONDS
 from jobclaim.workers.submission.dispatch import publish
 from tests.support.endpoints import Endpoint
 from tests.support.faults import BLACK_HOLE, faulty
@@ -26,6 +28,7 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.real
 TASKS = ("tests.support.tasks", "tests.support.stopping")
 CANCEL_SECONDS = 15.0
+LONGER_THAN_IDLE = IDLE_SECONDS + GENTLE_SECONDS + 2
 DEAF = "TESTS_CHILDREN_ARE_DEAF"
 """Makes the children of `tests.support.stuck` deaf to SIGTERM."""
 
@@ -114,6 +117,24 @@ def test_jobs_in_flight_at_a_stop_start_elsewhere_at_once(deploy: Deploy) -> Non
         assert {job.attempt for job in done.values()} == {1}
         assert set(stack.bodies().values()) == {1}
         assert '"event": "claim.acquired"' in old.log()
+
+
+@pytest.mark.parametrize("task", ["late.job", "late.block"])
+@pytest.mark.parametrize(
+    ("seconds", "timeout", "status"), [(LONGER_THAN_IDLE, 60, JobStatus.COMPLETED), (900, 6, JobStatus.FAILED)]
+)
+def test_a_child_that_has_a_job_and_confirms_it_after_the_stop_has_begun_is_not_idle(
+    deploy: Deploy, task: str, seconds: float, timeout: int, status: JobStatus
+) -> None:
+    with deploy(task_modules=("tests.support.late_tasks",), stop_timeout_seconds=timeout) as here:
+        worker = here.stack.worker("worker", "-c", "1", "-Q", "default")
+        job_id = here.stack.submitter()(task, seconds)
+        wait_until((here.stack.log_dir / "given").exists, 30, "a child has the job")
+        worker.send(signal.SIGTERM)
+        assert worker.wait_for_exit(40) == 0
+        job = here.stack.repo.get_job(job_id)
+        assert (job.status, job.attempt, here.stack.bodies()) == (status, 1, {(job_id, 1): 1})
+        assert here.fleet.all() == []
 
 
 @pytest.mark.parametrize("deaf", ["", "deaf to SIGTERM"])

@@ -1,13 +1,18 @@
-"""Signals to the pool's children: freeze, thaw and end them."""
+"""Signals to the pool's children: freeze, thaw and end them; and what the pool knows of the jobs that they have."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
-from typing import Any
+import time
+from collections.abc import Collection, Iterable
+from multiprocessing.connection import wait
+from typing import Any, Final
 
 from billiard.pool import RUN
+
+CONFIRM_SECONDS: Final = 1.0
+"""Seconds that a stop waits for children to confirm jobs that they were just given: usually some milliseconds."""
 
 
 class Children:
@@ -43,6 +48,11 @@ class Children:
         """Return the children of a closing pool, each of which ends after its job; none while the pool works."""
         inner = getattr(self._pool, "_pool", None)
         return [] if inner is None or getattr(inner, "_state", RUN) == RUN else self.living()
+
+    def are_starting(self) -> bool:
+        """Return whether a child was given a job and has not confirmed it yet: it may claim at any moment."""
+        inner = getattr(self._pool, "_pool", None)
+        return any(not job._accepted for job in list(getattr(inner, "_cache", {}).values()))
 
     def living(self) -> list[int]:
         """Return all children that have not ended."""
@@ -106,3 +116,42 @@ def read_answers_first(pool: Any) -> None:
         usual(job, pid_gone)
 
     inner.on_job_process_down = on_job_process_down
+
+
+def keep_unconfirmed(pool: Any) -> None:
+    """Make a prefork pool keep the jobs that its children have and did not confirm yet, when it drops those that wait.
+
+    Celery drops both at a stop and after a lost connection. The child then claims its job and runs the body, but nobody
+    knows: a stop would take the child for idle and kill it. (Celery 5.7: `AsynPool.flush`.)
+    """
+    inner: Any = getattr(pool, "_pool", None)
+    usual = getattr(inner, "flush", None)
+    if usual is None:
+        return
+
+    def flush() -> None:
+        given = {number: job for number, job in list(inner._cache.items()) if _is_given(inner, job)}
+        _read_confirmations(inner, given.values())
+        usual()
+        inner._cache.update({number: job for number, job in given.items() if not job._accepted})
+
+    pool.flush = flush
+
+
+def _is_given(inner: Any, job: Any) -> bool:
+    """Return whether a child has a job, or gets the rest of it, and has not confirmed it."""
+    if job._accepted or not job._write_to:
+        return False
+    return inner._state == RUN or job._writer() is None  # a closing pool writes nothing more
+
+
+def _read_confirmations(inner: Any, jobs: Collection[Any]) -> None:
+    """Read what the children of these jobs have answered, until they have confirmed them all or it takes too long."""
+    deadline, handler = time.monotonic() + CONFIRM_SECONDS, inner._result_handler
+    while (left := deadline - time.monotonic()) > 0:
+        unread = {job._write_to.outqR_fd for job in jobs if not job._accepted and job._write_to._is_alive()}
+        ready = wait(unread, left) if unread else []
+        if not ready:
+            return
+        for number in ready:
+            handler._flush_outqueue(number, lambda _: None, inner._fileno_to_outq, handler.on_state_change)

@@ -27,7 +27,7 @@ from jobclaim.jobs.storage.pauses import KnownPauses
 from jobclaim.workers.messages.message import TOKEN
 from jobclaim.workers.process import active, unreported
 from jobclaim.workers.process.cancels import SETTLE_SECONDS, Cancels
-from jobclaim.workers.process.children import Children, read_answers_first
+from jobclaim.workers.process.children import Children, keep_unconfirmed, read_answers_first
 from jobclaim.workers.process.heartbeat import BeatPace, Heartbeat
 from jobclaim.workers.process.pauses import PauseWatch
 from jobclaim.workers.process.recorder import Recorder
@@ -59,6 +59,7 @@ class Parent:
         settings = app.jobclaim.settings
         self._app = app
         read_answers_first(pool)
+        keep_unconfirmed(pool)
         self._children = Children(pool)
         self._pool, self._hub = pool, hub
         self._recorder = Recorder()

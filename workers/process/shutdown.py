@@ -76,7 +76,7 @@ class Shutdown:
             # turns systemd's watchdog off: the event loop, which notifies it, has ended
             systemd.notify(systemd.STOPPING)
             seconds = self._seconds_for_jobs()
-            self._release_at = now + seconds
+            self._release_at, self._idle_since = now + seconds, now
             log.info("worker.stopping", running=len(active), seconds_left=round(seconds, 1))
         elif self._release_at <= now:
             if self.threads is not None:
@@ -145,7 +145,7 @@ class Shutdown:
         """
         assert self._release_at is not None
         left = self._children.left()
-        if active or not left:
+        if active or self._children.are_starting() or not left:
             self._idle_since = now
         idle = now - self._idle_since
         if left and (now >= self._release_at + self.last_seconds or idle >= IDLE_SECONDS + GENTLE_SECONDS):
