@@ -77,19 +77,24 @@ def joining(whole: Joined | None) -> Iterator[None]:
         _joined.reset(token)
 
 
-def at_once(repo: Writes, calls: Sequence[Callable[[], Job]]) -> tuple[list[Job | Exception], bool]:
-    """Make calls that create one job each, with the first tries of their puts at the same time.
+Outcome = Job | Exception
+"""What came of a call: the job that it returned, or the exception that it raised."""
 
-    Return for each call the job that it would have returned by itself, or the exception that it would have raised; and
-    whether payloads were written besides, which happens one by one.
+
+def begin(repo: Writes, calls: Sequence[Callable[[], Job]]) -> tuple[Callable[[], list[Outcome]], bool]:
+    """Make calls that create one job each, and begin the first tries of their puts at the same time.
+
+    Return what waits for the puts and returns what would have come of each call by itself; and whether payloads were
+    written besides, which happens one by one.
     """
     plans = _Plans()
     with joining(plans):
         planned = [_outcome(partial(plans.made_by, call)) for call in calls]
     new_jobs = [new for new in planned if isinstance(new, NewJob)]
     puts = iter(repo.table.puts([(new.job, new.text) for new in new_jobs]))
-    outcomes = [_outcome(partial(repo.write, new, next(puts))) if isinstance(new, NewJob) else new for new in planned]
-    return outcomes, any(new.is_payload_apart for new in new_jobs)
+    begun = [partial(repo.write, new, next(puts)) if isinstance(new, NewJob) else new for new in planned]
+    apart = any(new.is_payload_apart for new in new_jobs)
+    return lambda: [_outcome(one) if isinstance(one, partial) else one for one in begun], apart
 
 
 class _Plans(list[tuple[Writes, NewJob]]):

@@ -66,16 +66,21 @@ class Bundle:
         self._options = options
         self._multi = leave_to_parent(pycurl.CurlMulti())
         self._lines: list[tuple[Any, list[bytes]]] = []
+        self._used: list[tuple[Any, list[bytes], Request]] = []
 
-    def perform(self, requests: Iterable[Request], longest_ms: int) -> list[Tried]:
-        """Make requests at the same time; return what came of each when all are answered or have failed."""
-        used = []
+    def start(self, requests: Iterable[Request], longest_ms: int) -> None:
+        """Begin requests at the same time; the caller may do something else until it calls `finish`."""
         for number, request in enumerate(requests):
             curl, parts = self._line(number)
             parts.clear()
             prepare(curl, request, longest_ms)
             self._multi.add_handle(curl)
-            used.append((curl, parts, request))
+            self._used.append((curl, parts, request))
+        self._multi.perform()
+
+    def finish(self) -> list[Tried]:
+        """Return what came of the requests that were begun, when all are answered or have failed."""
+        used, self._used = self._used, []
         try:
             self._run()
             failed = {curl: pycurl.error(number, text) for curl, number, text in self._multi.info_read()[2]}

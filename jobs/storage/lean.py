@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, Self
 
 import pycurl
@@ -164,38 +164,57 @@ class LeanClient:
         return getattr(self.boto3s, name)(**request)
 
     def begin(self, name: str, requests: Sequence[Mapping[str, Any]]) -> list[Callable[..., Any]]:
-        """Make the first tries of several requests to DynamoDB at the same time.
+        """Begin the first tries of several requests at the same time.
 
         Return for each a function that does from there what boto3's method does: it returns the answer, tries again or
-        raises. Called again, it makes its request again.
+        raises. The first function that is called waits for all answers. Called again, it makes its request again.
         """
         operation = DIRECT[self.access.service][name]
         bodies = [to_json(request) for request in requests]
         if len(bodies) < 2:
             return [partial(self._again, operation, body, []) for body in bodies]
-        try:
-            tried = self._together(operation, bodies)
-        except Exception as error:  # noqa: BLE001 - raised by each of the functions, as it would be by boto3's method
-            tried = [error] * len(bodies)
-        return [partial(self._again, operation, body, [one]) for body, one in zip(bodies, tried, strict=True)]
+        finish = cache(self._begun(operation, bodies))
+        firsts = (partial(_one_of, finish, number) for number in range(len(bodies)))
+        return [partial(self._again, operation, body, [first]) for body, first in zip(bodies, firsts, strict=True)]
 
-    def _together(self, operation: str, bodies: Sequence[bytes]) -> list[Tried]:
+    def _begun(self, operation: str, bodies: Sequence[bytes]) -> Callable[[], list[Tried]]:
+        """Begin requests; return what waits for all answers. An error is what came of each, as if made by itself."""
+        try:
+            finish = self._together(operation, bodies)
+        except Exception as error:  # noqa: BLE001 - raised by each of the functions, as it would be by boto3's method
+            finish = partial(_raise, error)
+
+        def result() -> list[Tried]:
+            try:
+                return finish()
+            except Exception as error:  # noqa: BLE001 - as above
+                return [error] * len(bodies)
+
+        return result
+
+    def _together(self, operation: str, bodies: Sequence[bytes]) -> Callable[[], list[Tried]]:
         requests = [(self._signed.headers(operation, body), body) for body in bodies]
         hooked = [self._hooked(operation, *request) for request in requests]
         try:
             bundle = self._bundles.pop()
         except IndexError:
             bundle = Bundle(self._options)
-        left = [request for request, answer in zip(requests, hooked, strict=True) if answer is None]
-        tried = iter(bundle.perform(left, self._longest_ms))
-        self._bundles.append(bundle)  # not after an exception: the state of its connections is unknown then
-        return [next(tried) if answer is None else (answer.status_code, answer.content, 0) for answer in hooked]
+        bundle.start(
+            [request for request, answer in zip(requests, hooked, strict=True) if answer is None], self._longest_ms
+        )
 
-    def _again(self, operation: str, body: bytes, tried: list[Tried], **_: Any) -> Any:
-        return self._ask(operation, body, tried)
+        def finish() -> list[Tried]:
+            tried = iter(bundle.finish())
+            self._bundles.append(bundle)  # not after an exception: the state of its connections is unknown then
+            return [next(tried) if answer is None else (answer.status_code, answer.content, 0) for answer in hooked]
 
-    def _ask(self, operation: str, body: bytes, tried: list[Tried] | None = None) -> Any:
-        """Make a request, and repeat it as often as the client retries; ``tried`` has its first try, if it was made.
+        return finish
+
+    def _again(self, operation: str, body: bytes, firsts: list[Callable[[], Tried]], **_: Any) -> Any:
+        return self._ask(operation, body, firsts)
+
+    def _ask(self, operation: str, body: bytes, firsts: list[Callable[[], Tried]] | None = None) -> Any:
+        """Make a request, and repeat it as often as the client retries; ``firsts`` has its first try, if it was begun.
 
         Raises
         ------
@@ -204,7 +223,7 @@ class LeanClient:
         """
         for tries_left in reversed(range(self._tries)):
             try:
-                status, answer, repeated = _parsed(tried.pop() if tried else self._send(operation, body))
+                status, answer, repeated = _parsed(firsts.pop()() if firsts else self._send(operation, body))
             except pycurl.error as error:
                 if not tries_left:
                     raise _as_botocore(error, self.access.url) from error
@@ -266,6 +285,14 @@ class LeanClient:
         if self._boto3s.is_made:  # the client's own exception class, which a caller may catch
             return self.boto3s.exceptions.from_code(code)(response, operation)  # type: ignore[no-any-return]
         return ClientError(response, operation)
+
+
+def _one_of(finish: Callable[[], list[Tried]], number: int) -> Tried:
+    return finish()[number]
+
+
+def _raise(error: Exception) -> Any:
+    raise error
 
 
 def _parsed(tried: Tried) -> tuple[int, dict[str, Any] | None, int]:

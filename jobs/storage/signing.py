@@ -38,7 +38,7 @@ class Signer:
         self._scope = f"{region}/{service}/aws4_request"
         self._clock = clock
         self._moment = (-1, "")
-        self._key: tuple[str, str, bytes] = ("", "", b"")
+        self._key: tuple[str, str, hmac.HMAC | None] = ("", "", None)
 
     def headers(self, credentials: Any, target: str, body: bytes) -> list[str]:
         """Return the header lines of a signed request.
@@ -55,8 +55,11 @@ class Signer:
         canonical = f"POST\n/\n\n{lines}\n{names}\n{sha256(body).hexdigest()}"
         scope = f"{stamp[:8]}/{self._scope}"
         text = f"{ALGORITHM}\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
-        signature = hmac.digest(self._key_of(credentials.secret_key, stamp[:8]), text.encode(), "sha256").hex()
-        granted = f"Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+        signature = self._keyed(credentials.secret_key, stamp[:8]).copy()
+        signature.update(text.encode())
+        granted = (
+            f"Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature.hexdigest()}"
+        )
         return [  # curl adds the host
             f"Content-Type: {CONTENT_TYPE}",
             f"X-Amz-Date: {stamp}",
@@ -72,14 +75,16 @@ class Signer:
             self._moment = (now, stamp)
         return stamp
 
-    def _key_of(self, secret: str, day: str) -> bytes:
-        known_secret, known_day, key = self._key
-        if (secret, day) != (known_secret, known_day):
+    def _keyed(self, secret: str, day: str) -> hmac.HMAC:
+        """Return an HMAC with the day's key; it is copied, because `hmac.digest` would let other threads run."""
+        known_secret, known_day, keyed = self._key
+        if keyed is None or (secret, day) != (known_secret, known_day):
             key = f"AWS4{secret}".encode()
             for part in (day, *self._scope.split("/")):
                 key = hmac.digest(key, part.encode(), "sha256")
-            self._key = (secret, day, key)
-        return key
+            keyed = hmac.new(key, digestmod="sha256")
+            self._key = (secret, day, keyed)
+        return keyed
 
 
 def _host_of(url: str) -> str:

@@ -152,7 +152,7 @@ class JobTable:
         return self.move(before.job_id, move, after, expected=known, changes=difference, until=until)
 
     def puts(self, jobs: Sequence[tuple[Job, str | None]]) -> list[Callable[[], Written]]:
-        """Make the first tries of new jobs' puts at the same time; return for each what finishes it, as `apply`.
+        """Begin the first tries of new jobs' puts at the same time; return for each what finishes it, as `apply`.
 
         The jobs are given with the JSON of their payloads, as to `put_request`.
         """

@@ -10,7 +10,7 @@ import pycurl
 import pytest
 
 from jobclaim.jobs import IdempotencyMismatch, InvalidInput, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
-from jobclaim.jobs.repo.joining import NewJob, at_once
+from jobclaim.jobs.repo.joining import NewJob, begin
 from jobclaim.jobs.storage.bundle import Bundle, Tried
 from jobclaim.jobs.storage.table import JobTable
 from jobclaim.jobs.storage.written import Written
@@ -28,11 +28,17 @@ def calls(repo: JobRepo, *payloads: Any, **options: Any) -> list[Callable[[], Jo
     ]
 
 
+def begun(repo: JobRepo, those: Sequence[Callable[[], Job]]) -> list[Job | Exception]:
+    """Make calls together, and return what came of each."""
+    finish, _ = begin(repo, those)
+    return finish()
+
+
 def test_each_call_has_the_outcome_that_it_would_have_alone(store: Store) -> None:
     repo = store.repo()
     repo.create_job("t", 1, job_id="j1")
     repo.create_job("t", "other", job_id="j2")
-    outcomes, _ = at_once(repo, [*calls(repo, 0, 1, 2, None, LARGE), partial(repo.create_job, "t", job_id="")])
+    outcomes = begun(repo, [*calls(repo, 0, 1, 2, None, LARGE), partial(repo.create_job, "t", job_id="")])
     new, equal, different, empty, large, refused = outcomes
     assert isinstance(different, IdempotencyMismatch)
     assert isinstance(refused, InvalidInput)
@@ -52,7 +58,7 @@ def test_an_ended_job_with_the_same_key_is_run_anew(store: Store) -> None:
     failed = repo.create_job("t", 1, idempotency_key="k")
     repo.claim_job(failed.job_id)
     repo.update_status(failed.job_id, JobStatus.FAILED, error="no")
-    (again, other), _ = at_once(repo, [partial(repo.create_job, "t", 1, idempotency_key=key) for key in ("k", "l")])
+    (again, other) = begun(repo, [partial(repo.create_job, "t", 1, idempotency_key=key) for key in ("k", "l")])
     assert isinstance(again, Job)
     assert isinstance(other, Job)
     assert (again.job_id, again.created, other.created) == (failed.job_id, True, True)
@@ -64,17 +70,20 @@ def test_an_ended_job_with_the_same_key_is_run_anew(store: Store) -> None:
 def test_puts_whose_answers_are_lost_count_once(
     atomic_store: Store, monkeypatch: pytest.MonkeyPatch, arrives: bool
 ) -> None:
-    perform, lost = Bundle.perform, list[int]()
+    start, finish, lost = Bundle.start, Bundle.finish, list[int]()
 
-    def losing(self: Bundle, requests: Sequence[Any], longest_ms: int) -> list[Tried]:
+    def begin_to_lose(self: Bundle, requests: Sequence[Any], longest_ms: int) -> None:
         lost.append(len(requests))
-        if arrives:
-            perform(self, requests, longest_ms)
-        return [pycurl.error(pycurl.E_GOT_NOTHING, "lost")] * len(requests)
+        start(self, requests if arrives else [], longest_ms)
 
-    monkeypatch.setattr(Bundle, "perform", losing)
+    def lose(self: Bundle) -> list[Tried]:
+        finish(self)
+        return [pycurl.error(pycurl.E_GOT_NOTHING, "lost")] * lost[-1]
+
+    monkeypatch.setattr(Bundle, "start", begin_to_lose)
+    monkeypatch.setattr(Bundle, "finish", lose)
     repo = atomic_store.repo()
-    outcomes, _ = at_once(repo, calls(repo, *range(20)))
+    outcomes = begun(repo, calls(repo, *range(20)))
     assert [isinstance(job, Job) and job.created for job in outcomes] == [True] * 20
     assert (lost, len(atomic_store.items())) == ([20], 20)
 
@@ -87,7 +96,7 @@ def test_a_store_that_is_away_is_the_outcome_of_each(atomic_store: Store, monkey
     repo = atomic_store.repo()
     with monkeypatch.context() as outage:
         outage.setattr(atomic_store.line._signed, "headers", away)
-        outcomes, _ = at_once(repo, calls(repo, 1, 2))
+        outcomes = begun(repo, calls(repo, 1, 2))
     assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 2
 
 
@@ -102,7 +111,7 @@ def test_a_job_that_a_calls_own_code_creates_is_written_too(store: Store) -> Non
         repo.create_job("t", "before", job_id="before")
         raise InvalidInput("no")
 
-    (own, error), _ = at_once(repo, [call, refused])
+    (own, error) = begun(repo, [call, refused])
     assert isinstance(own, Job)
     assert (own.job_id, own.payload, type(error)) == ("own", "own", InvalidInput)
     assert [repo.get_job(name).payload for name in ("own", "beside", "before")] == ["own", "beside", "before"]
@@ -115,13 +124,13 @@ def test_a_payload_in_s3_is_apart_too() -> None:
 
 @pytest.mark.parametrize(("payloads", "apart"), [((1, 2), False), ((1, LARGE), True), ((), False)])
 def test_payloads_that_are_written_by_themselves_are_told(store: Store, payloads: tuple[Any, ...], apart: bool) -> None:
-    assert at_once(store.repo(), calls(store.repo(), *payloads))[1] is apart
+    assert begin(store.repo(), calls(store.repo(), *payloads))[1] is apart
 
 
 def test_a_put_that_was_begun_is_not_made_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(JobTable, "puts", lambda _, jobs: [lambda: Written(True, None, 1)] * len(jobs))
     repo = store.repo()
-    outcomes, _ = at_once(repo, calls(repo, 1, 2))
+    outcomes = begun(repo, calls(repo, 1, 2))
     assert [isinstance(job, Job) and job.created for job in outcomes] == [True, True]
     with pytest.raises(JobNotFound):
         repo.get_job("j0")

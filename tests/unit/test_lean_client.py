@@ -310,17 +310,14 @@ class TestRequestsBegunTogether:
     def test_one_that_libcurl_repeats_on_its_own_is_counted(self, server: Server, over_http: LeanClient) -> None:
         refusal = (400, b'{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}')
         server.answers = [(200, b"{}")] * 2 + [(0, b"")] + [refusal] * 2
-        over_http.begin("put_item", [PUT] * 2)
+        assert [call() for call in over_http.begin("put_item", [PUT] * 2)] == [{}, {}]
         errors = [outcome(call) for call in over_http.begin("put_item", [PUT] * 2)]
         assert sorted(error.response["ResponseMetadata"]["RetryAttempts"] for error in errors) == [0, 1]
 
     def test_each_ends_as_it_would_by_itself(self, server: Server, over_http: LeanClient) -> None:
         refusal = (400, b'{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}')
-        server.answers = [(200, b"{}"), refusal, (503, b"<html>busy</html>"), (0, b"")]
-        begun = over_http.begin("put_item", [PUT] * 4)
-        assert len(server.requests) == 4
-        server.answers = [(200, b"{}")] * 2
-        ends = [outcome(call) for call in begun]
+        server.answers = [(200, b"{}"), refusal, (503, b"<html>busy</html>"), (0, b""), *[(200, b"{}")] * 2]
+        ends = [outcome(call) for call in over_http.begin("put_item", [PUT] * 4)]
         assert ends.count({}) == 3
         (error,) = [end for end in ends if end != {}]
         assert condition_failed(error)
@@ -336,8 +333,14 @@ class TestRequestsBegunTogether:
     def test_they_keep_a_connection_each(self, server: Server, over_http: LeanClient) -> None:
         server.answers = [(200, b"{}")] * 6
         for _ in range(2):
-            over_http.begin("put_item", [PUT] * 3)
+            assert [call() for call in over_http.begin("put_item", [PUT] * 3)] == [{}] * 3
         assert (len(server.requests), server.connections) == (6, 3)
+
+    def test_those_of_several_bundles_are_under_way_together(self, server: Server, over_http: LeanClient) -> None:
+        server.answers = [(200, b"{}")] * 6
+        first, second = (over_http.begin("put_item", [PUT] * 3) for _ in range(2))
+        assert [call() for call in (*second, *first)] == [{}] * 6
+        assert (len(server.requests), server.connections) == (6, 6)
 
     def test_each_raises_what_kept_them_from_being_made(
         self, server: Server, over_http: LeanClient, monkeypatch: pytest.MonkeyPatch

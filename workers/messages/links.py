@@ -47,15 +47,22 @@ TOLD_OF_FAILURE: Final = frozenset({"link_error", "chain", "chord"})
 
 def prepare(app: Celery, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a call as they are stored: its callbacks with ids, and who called it."""
-    prepared = dict(options)
+    prepared = {**options, **lineage(app, options)}
     for option in ("link", "link_error"):
         if links := as_list(options.get(option)):
             prepared[option] = [_with_ids(app, link) for link in links]
-    parent = app.current_worker_task
-    if parent and parent.request.id:
-        prepared["root_id"] = options.get("root_id") or parent.request.root_id or parent.request.id
-        prepared["parent_id"] = options.get("parent_id") or parent.request.id
     return prepared
+
+
+def lineage(app: Celery, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a call that this thread's task makes says of its caller; nothing outside a task."""
+    parent = app.current_worker_task
+    if not (parent and parent.request.id):
+        return {}
+    return {
+        "root_id": options.get("root_id") or parent.request.root_id or parent.request.id,
+        "parent_id": options.get("parent_id") or parent.request.id,
+    }
 
 
 def of_job(job: Job) -> dict[str, Any]:

@@ -1,12 +1,16 @@
-"""Messages of many jobs, ten per request: those that kombu would send one by one are intercepted and batched."""
+"""Messages of many jobs, ten per request, and some requests at a time.
+
+Those that kombu would send one by one are intercepted and batched.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict, deque
-from collections.abc import Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Final, Protocol, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -14,6 +18,7 @@ from celery import Celery
 
 from jobclaim.jobs import Job
 from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.storage.begun import Begun, begun, can_begin
 from jobclaim.workers.submission import prebuilt
 from jobclaim.workers.submission.dispatch import publish
 from jobclaim.workers.transport.channel import sqs_client
@@ -25,7 +30,13 @@ PER_REQUEST: Final = 10
 MOST_BYTES: Final = 900_000
 """Bytes of one SendMessageBatch: SQS takes 1 MiB, attributes and names included."""
 TRIES: Final = 3
-REQUESTS_AT_ONCE: Final = 8
+AT_ONCE: Final = 4
+"""Requests that begin at the same time."""
+WINDOW: Final = 4
+"""How often requests may have begun whose answers are not read."""
+
+Batch = tuple[str, list[dict[str, Any]]]
+"""A queue's URL, and the entries of one request."""
 
 
 class SentCounts(Protocol):
@@ -41,7 +52,7 @@ class BatchMessages:
     Parameters
     ----------
     pool : Executor
-        Makes the requests.
+        Makes the requests of a client that takes one at a time.
     tally
         Called with the numbers of messages.
     """
@@ -52,7 +63,9 @@ class BatchMessages:
         self._tally = tally
         self._waiting: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._bytes: dict[str, int] = defaultdict(int)
-        self._under_way: deque[tuple[int, Future[int]]] = deque()
+        self._full: list[Batch] = []
+        self._under_way: deque[tuple[int, Begun[int]]] = deque()
+        self._is_direct: bool | None = None
         self._exits = ExitStack()
 
     def __enter__(self) -> Self:
@@ -62,7 +75,8 @@ class BatchMessages:
     def __exit__(self, *_: object) -> None:
         try:
             for url in list(self._waiting):
-                self._send(url)
+                self._close(url)
+            self._send()
             while self._under_way:
                 self._settle()
         finally:
@@ -72,13 +86,17 @@ class BatchMessages:
         """Add the message of a job, unless the job is due too far ahead for SQS."""
         if not job.dispatches:
             return
+        if self._is_direct is None:
+            self._is_direct = prebuilt.is_direct(self._app)
         for request in self._requests(job):
             self._take(request)
+        while self._under_way and self._under_way[0][1].is_due():
+            self._settle()
 
     def _requests(self, job: Job) -> list[dict[str, Any]]:
         delay = max(0, job.available_at - self._app.jobclaim.repo.clock()) / 1000
         try:
-            request = prebuilt.request_of(self._app, job, math.ceil(delay))
+            request = prebuilt.request_of(self._app, job, math.ceil(delay), direct=self._is_direct)
             if request is not None:
                 return [request]
             publish(self._app, job, delay, producer=self._producer)
@@ -92,40 +110,62 @@ class BatchMessages:
     def _take(self, request: dict[str, Any]) -> None:
         url, size = request.pop("QueueUrl"), len(request["MessageBody"])
         if self._bytes[url] + size > MOST_BYTES:
-            self._send(url)
+            self._close(url)
         self._waiting[url].append(request)
         self._bytes[url] += size
         if len(self._waiting[url]) == PER_REQUEST:
-            self._send(url)
+            self._close(url)
 
-    def _send(self, url: str) -> None:
-        entries, self._waiting[url], self._bytes[url] = self._waiting[url], [], 0
-        if not entries:
+    def _close(self, url: str) -> None:
+        """Add no more messages to a request; send it with others, and look again how messages are built."""
+        self._is_direct = None
+        self._full.append((url, self._waiting.pop(url)))
+        del self._bytes[url]
+        if len(self._full) == AT_ONCE:
+            self._send()
+
+    def _send(self) -> None:
+        batches, self._full = self._full, []
+        if not batches:
             return
-        while len(self._under_way) >= REQUESTS_AT_ONCE:
+        while len(self._under_way) >= WINDOW:
             self._settle()
-        self._under_way.append((len(entries), self._pool.submit(send_batch, self._app.jobclaim.settings, url, entries)))
+        count = sum(len(entries) for _, entries in batches)
+        self._under_way.append((count, begin(self._pool, sqs_client(self._app.jobclaim.settings), batches)))
 
     def _settle(self) -> None:
-        count, future = self._under_way.popleft()
-        sent = future.result()
+        count, begun = self._under_way.popleft()
+        sent = begun.result()
         self._tally.sent += sent
         self._tally.unsent += count - sent
 
 
-def send_batch(settings: Any, url: str, entries: Sequence[dict[str, Any]]) -> int:
-    """Send up to ten messages in one request, retrying those that SQS fails to accept. Return the number sent."""
-    client = sqs_client(settings)
-    left = {str(number): entry for number, entry in enumerate(entries)}
-    for _ in range(TRIES):
+def begin(pool: Executor, client: Any, batches: Sequence[Batch]) -> Begun[int]:
+    """Begin to send up to ten messages a request; the result is the number of messages that were sent."""
+    firsts = begun(client, "send_message_batch", [_request(url, dict(enumerate(entries))) for url, entries in batches])
+    sends: list[Callable[[], int]] = [
+        partial(_send, client, *batch, first) for batch, first in zip(batches, firsts, strict=True)
+    ]
+    if not can_begin(client):
+        sends = [pool.submit(send).result for send in sends]
+    return Begun(lambda: sum(send() for send in sends))
+
+
+def _send(client: Any, url: str, entries: Sequence[dict[str, Any]], first: Callable[..., Any]) -> int:
+    """Send up to ten messages, and again those that SQS fails to accept. Return the number sent."""
+    left = dict(enumerate(entries))
+    for send in (first, *[client.send_message_batch] * (TRIES - 1)):
         try:
-            request = [{"Id": number, **entry} for number, entry in left.items()]
-            answer = client.send_message_batch(QueueUrl=url, Entries=request)
+            answer = send(**_request(url, left))
         except (ClientError, BotoCoreError) as error:
             log.warning("messages.not_sent", count=len(left), error=type(error).__name__)
             break
         for sent in answer.get("Successful", ()):
-            left.pop(sent["Id"], None)
+            left.pop(int(sent["Id"]), None)
         if not left or all(failed.get("SenderFault") for failed in answer.get("Failed", ())):
             break
     return len(entries) - len(left)
+
+
+def _request(url: str, entries: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+    return {"QueueUrl": url, "Entries": [{"Id": str(number), **entry} for number, entry in entries.items()]}

@@ -2,9 +2,12 @@
 
 ::
 
-    calls, AT_ONCE read ahead ──▶ their puts on one thread, at most WINDOW on all ──▶ messages, ten by ten ──▶ report
+    calls, AT_ONCE read ahead ──▶ their puts begin, at most WINDOW are under way ──▶ messages, ten by ten ──▶ report
                            │ refused: listed in the report, the others continue
                            └ written before under this batch's name: a duplicate, whose message is resent if it waits
+
+The next calls are prepared while requests are under way, all on one thread: several would only take the interpreter
+from each other. Threads make the requests that cannot be begun like this.
 
 A batch has a name, and each of its calls an id made of that and its position. Whatever went wrong, submit the same
 calls under the same name again: no call runs twice, and the missing ones are submitted. A message that could not be
@@ -20,27 +23,28 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from jobclaim.jobs import InvalidInput, Job, JobError, JobStatus, StoreUnavailable
 from jobclaim.jobs.log import get_logger, speaking_for
-from jobclaim.jobs.repo.joining import at_once
-from jobclaim.jobs.storage.begun import can_begin
+from jobclaim.jobs.repo.joining import Outcome, begin
+from jobclaim.jobs.storage.begun import Begun, can_begin
 from jobclaim.workers.handle import Handle
+from jobclaim.workers.messages.links import lineage
 from jobclaim.workers.submission.batch_messages import BatchMessages
 from jobclaim.workers.submission.dispatch import count_if_unsent
 
 log = get_logger("jobclaim.bulk")
 
+T = TypeVar("T")
 Put = Callable[[], Job]
-Outcome = Job | Exception
 Together = tuple[list[Outcome], bool]
 """What came of puts that were made together, and whether payloads were written one by one."""
 
 THREADS: Final = 8
 AT_ONCE: Final = 32
-"""Puts that a thread makes at the same time."""
-WINDOW: Final = 64
+"""Puts that begin at the same time."""
+WINDOW: Final = 128
 """Limit of puts that are in progress, or done and not yet reported."""
 MOST_FAILURES: Final = 1_000
 """Limit of failures that a report describes; it counts all of them."""
@@ -124,8 +128,8 @@ def submit_many(
     each : callable, optional
         Called with position and job of every call that has one, in order.
     threads : int
-        Number of threads that write jobs and send messages. A thread writes up to `AT_ONCE` jobs at a time; a payload
-        of its own, or a client of DynamoDB that takes one request at a time, occupies a thread for each job.
+        Number of threads for requests that are made one at a time: jobs whose payloads are written by themselves, and
+        all requests of a client that is not jobclaim's own.
     options
         Options of `JobTask.apply_async`, for all calls.
 
@@ -140,8 +144,8 @@ def submit_many(
         ThreadPoolExecutor(threads, thread_name_prefix="bulk") as pool,
         BatchMessages(task.jobclaim.app, pool, report) as messages,  # installs jobclaim before the app connects
     ):
-        puts, most = _puts(task, calls, report.batch, options), _most_at_once(task.jobclaim)
-        for position, outcome in enumerate(_in_order(pool, partial(_write, task.jobclaim), puts, most)):
+        puts = _puts(task, calls, report.batch, {**options, **lineage(task.app, options)})
+        for position, outcome in enumerate(_in_order(pool, task.jobclaim, puts)):
             job = _job_of(report, position, outcome)
             if job is not None:
                 if unsent := _unsent(task.app, job, repeated=repeated):
@@ -181,32 +185,49 @@ def _puts(task: Any, calls: Iterable[Any], batch: str, options: Mapping[str, Any
         yield put
 
 
-def _most_at_once(handle: Handle) -> int:
-    return AT_ONCE if can_begin(handle.repo.table.client()) else 1
+def _in_order(pool: ThreadPoolExecutor, handle: Handle, puts: Iterator[Put]) -> Iterator[Outcome]:
+    """Make the puts, at most `WINDOW` at a time; yield what came of each, in the order of the calls.
+
+    `AT_ONCE` begin together where the client can do that, but not while payloads are written by themselves.
+    """
+    most = AT_ONCE if can_begin(handle.repo.table.client()) else 1
+    under_way: deque[Begun[Together] | Future[Together]] = deque()
+    size = most
+    try:
+        while some := list(_read_between(islice(puts, size), under_way)):
+            if size > 1:
+                finish, one_by_one = begin(handle.repo, some)
+                under_way.append(Begun(partial(_finished, finish, one_by_one)))
+                size = 1 if one_by_one else most
+            else:
+                under_way.append(pool.submit(_write, handle, some))
+            while len(under_way) >= WINDOW // size:
+                outcomes, one_by_one = under_way.popleft().result()
+                size = 1 if one_by_one else most
+                yield from _read_between(outcomes, under_way)
+        while under_way:
+            yield from _read_between(under_way.popleft().result()[0], under_way)
+    finally:
+        for begun in under_way:
+            begun.result()
 
 
 def _write(handle: Handle, puts: Sequence[Put]) -> Together:
     with speaking_for(handle):
-        return at_once(handle.repo, puts)
+        return _finished(*begin(handle.repo, puts))
 
 
-def _in_order(
-    pool: ThreadPoolExecutor, write: Callable[[list[Put]], Together], puts: Iterator[Put], most: int
-) -> Iterator[Outcome]:
-    """Make the puts, at most `WINDOW` at a time; yield what came of each, in the order of the calls.
+def _finished(finish: Callable[[], list[Outcome]], one_by_one: bool) -> Together:
+    return finish(), one_by_one
 
-    A thread makes up to ``most`` of them together, and one while payloads are written by themselves.
-    """
-    under_way: deque[Future[Together]] = deque()
-    size = most
-    while some := list(islice(puts, size)):
-        under_way.append(pool.submit(write, some))
-        while len(under_way) >= WINDOW // size:
-            outcomes, one_by_one = under_way.popleft().result()
-            size = 1 if one_by_one else most
-            yield from outcomes
-    while under_way:
-        yield from under_way.popleft().result()[0]
+
+def _read_between(steps: Iterable[T], under_way: Iterable[Begun[Together] | Future[Together]]) -> Iterator[T]:
+    """Go through steps of the caller, each of which may take its time; between them, read answers that wait."""
+    for step in steps:
+        yield step
+        for begun in under_way:
+            if isinstance(begun, Begun) and begun.is_due():
+                begun.result()
 
 
 def _job_of(report: BulkReport, position: int, outcome: Outcome) -> Job | None:
