@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.browser
 LISTS = ("jobs", "jobs?status=COMPLETED", "jobs?status=FAILED")
 PAGES = ("", *LISTS, "dead", "tasks", "task?name=shop.price", "queues", "workers", "schedules", "reconcile", "audit")
 THEMES: tuple[Theme, ...] = ("light", "dark")

@@ -18,7 +18,7 @@ from tests.support.warm import WarmProcess
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Route
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.browser
 TICK_MS = 2_000
 """How often the page of the workers asks for itself."""
 

@@ -40,7 +40,6 @@ def test_of_32_threads_that_race_for_50_jobs_exactly_one_wins_each(atomic_store:
     assert {item["attempt"]["N"] for item in items.values()} == {"1"}
 
 
-@pytest.mark.timeout(240)
 def test_of_32_threads_of_one_process_that_share_a_repo_exactly_one_wins_each(atomic_store: Store) -> None:
     job_ids = [atomic_store.pending().job_id for _ in range(50)]
     repo, start = atomic_store.repo(), threading.Barrier(32)
@@ -60,7 +59,6 @@ def test_of_32_threads_of_one_process_that_share_a_repo_exactly_one_wins_each(at
     assert all(item["result"]["S"] == f'"{item["claim_token"]["S"]}"' for item in items.values())
 
 
-@pytest.mark.timeout(240)
 def test_of_16_processes_that_race_for_100_jobs_exactly_one_wins_each(atomic_store: Store) -> None:
     job_ids = [atomic_store.pending().job_id for _ in range(100)]
     settings = atomic_store.settings.model_copy(update={"dynamodb_endpoint_url": atomic_store.endpoint_url})

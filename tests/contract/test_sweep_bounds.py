@@ -184,7 +184,6 @@ def test_a_pass_that_takes_too_long_leaves_the_rest_to_the_next_one(bench: Bench
 
 # --- cost
 @pytest.mark.real
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("index_completed", [False, True])
 def test_ten_orphans_cost_the_same_at_1000_and_at_4000_finished_jobs(
     dynamodb_local: Endpoint, clock: ManualClock, index_completed: bool

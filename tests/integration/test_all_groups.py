@@ -28,7 +28,6 @@ def worker_all(environment: dict[str, str], *words: str, code: int = 0) -> list[
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.timeout(240)
 def test_a_machine_starts_and_stops_all_that_the_settings_ask_for(tmp_path: Path) -> None:
     """Takes 20 s: each of the machine's workers and its beat is started, drained and started again."""
     name = unique_name("all")

@@ -23,7 +23,6 @@ def ticks(stack: Stack) -> list[datetime]:
     return sorted(datetime.fromisoformat(job_id.partition("@")[2]) for job_id, _ in stack.bodies())
 
 
-@pytest.mark.timeout(150)
 def test_two_beats_run_each_tick_once(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> None:
     schedules = {"note": {"task": "tests.note", "every": EVERY, "args": [21], "expires": 60}}
     with deployed(dynamodb_local, elasticmq, tmp_path, schedules=schedules, recovery_by_beat=False) as stack:

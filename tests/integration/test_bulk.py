@@ -47,7 +47,6 @@ class Requests:
         return Counted()
 
 
-@pytest.mark.timeout(240)
 def test_thousands_of_jobs_cost_one_point_one_requests_each_and_no_memory(
     dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,7 +78,6 @@ def test_thousands_of_jobs_cost_one_point_one_requests_each_and_no_memory(
         app.close()
 
 
-@pytest.mark.timeout(120)
 def test_a_batch_that_is_repeated_adds_nothing_and_its_jobs_run_once(
     dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
 ) -> None:

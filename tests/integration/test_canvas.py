@@ -51,7 +51,6 @@ def app(stack: Stack) -> Iterator[Celery]:
     made.close()
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.versions
 def test_a_chain_hands_each_result_on_and_its_last_id_is_the_result(app: Celery, stack: Stack) -> None:
     result = chain(add.s(1, 2), add.s(10), add_at_second_try.s(100), plain_add.s(1000)).apply_async()
@@ -63,7 +62,6 @@ def test_a_chain_hands_each_result_on_and_its_last_id_is_the_result(app: Celery,
     assert {job_id for job_id, _ in stack.bodies()} >= {first.id, retried.job_id}
 
 
-@pytest.mark.timeout(120)
 def test_a_group_of_fifty_gives_fifty_results_in_order(app: Celery) -> None:
     result = group(add.s(number, number) for number in range(50)).apply_async()
     assert result.get(timeout=WAIT) == [2 * number for number in range(50)]
@@ -74,7 +72,6 @@ def test_a_group_of_fifty_gives_fifty_results_in_order(app: Celery) -> None:
     assert app.GroupResult.restore(result.id, app.backend) is None
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.versions
 def test_the_body_of_a_chord_with_twenty_headers_runs_once(app: Celery, stack: Stack) -> None:
     header = [add_at_second_try.s(number, 1) if number % 5 == 0 else add.s(number, 1) for number in range(20)]
@@ -84,7 +81,6 @@ def test_the_body_of_a_chord_with_twenty_headers_runs_once(app: Celery, stack: S
     assert runs == {(result.id, 1): 1}
 
 
-@pytest.mark.timeout(120)
 def test_chords_nest_and_take_groups_chains_and_plain_tasks(app: Celery) -> None:
     inner = chord([add.s(1, 1), add.s(2, 2)], total.s())
     outer = chord([inner, chain(add.s(3, 3), add.s(4)), plain_add.s(5, 5)], total.s())
@@ -95,7 +91,6 @@ def test_chords_nest_and_take_groups_chains_and_plain_tasks(app: Celery) -> None
     assert to_a_group.apply_async().get(timeout=WAIT) == [6, 7]
 
 
-@pytest.mark.timeout(120)
 def test_a_failed_step_fails_the_rest_of_its_chain_and_tells_its_error_callback(
     app: Celery, stack: Stack, tmp_path: Path
 ) -> None:
@@ -112,7 +107,6 @@ def test_a_failed_step_fails_the_rest_of_its_chain_and_tells_its_error_callback(
     assert "as it had to be" in app.AsyncResult(failed).traceback
 
 
-@pytest.mark.timeout(120)
 def test_a_failed_member_fails_the_chord_and_its_body_never_runs(app: Celery, stack: Stack, tmp_path: Path) -> None:
     told = tmp_path / "told"
     body = total.s().on_error(note_error.s(path=str(told)))
@@ -124,7 +118,6 @@ def test_a_failed_member_fails_the_chord_and_its_body_never_runs(app: Celery, st
     assert not [key for key in stack.bodies() if key[0] == result.id]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.versions
 def test_members_and_steps_whose_process_is_killed_run_again_and_count_once(app: Celery, stack: Stack) -> None:
     header = [add_after_a_crash.s(1, 1), add.s(2, 2), chain(add_after_a_crash.s(3, 3), add.s(4))]
@@ -133,7 +126,6 @@ def test_members_and_steps_whose_process_is_killed_run_again_and_count_once(app:
     assert {key: times for key, times in stack.bodies().items() if key[0] == result.id} == {(result.id, 1): 1}
 
 
-@pytest.mark.timeout(120)
 def test_a_job_whose_process_is_killed_tells_its_links(app: Celery, stack: Stack, tmp_path: Path) -> None:
     told = tmp_path / "told"
     step = chain(crash.s(), add.s(1)).on_error(note_error.s(path=str(told))).apply_async()
@@ -145,7 +137,6 @@ def test_a_job_whose_process_is_killed_tells_its_links(app: Celery, stack: Stack
     assert app.AsyncResult(step.id).state == "FAILURE"
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.versions
 def test_callbacks_run_once_with_the_result(app: Celery, stack: Stack) -> None:
     linked = add.s(1)
@@ -156,7 +147,6 @@ def test_callbacks_run_once_with_the_result(app: Celery, stack: Stack) -> None:
     assert set(stack.bodies().values()) == {1}
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.versions
 def test_plain_tasks_have_results_and_errors_of_their_class(app: Celery) -> None:
     result = plain_add.delay(1, 2)
@@ -168,7 +158,6 @@ def test_plain_tasks_have_results_and_errors_of_their_class(app: Celery) -> None
     assert app.AsyncResult(result.id).state == "PENDING"
 
 
-@pytest.mark.timeout(120)
 def test_nothing_is_stored_outside_the_job_table(app: Celery, stack: Stack, dynamodb_local: Endpoint) -> None:
     assert chord([add.s(1, 1), add.s(2, 2)])(total.s()).get(timeout=WAIT) == 6
     client: Any = dynamodb_local.client()

@@ -72,7 +72,6 @@ def ends_all(dev: ManagedProcess, number: signal.Signals) -> None:
     wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 5, "no child is left")
 
 
-@pytest.mark.timeout(240)
 def test_jobs_submitted_from_another_terminal_run_until_one_sigint_ends_all(
     dev: ManagedProcess, tmp_path: Path
 ) -> None:

@@ -27,7 +27,6 @@ def _submit(app: Any, stack: Stack, count: int) -> list[str]:
     return [job.job_id for job in jobs]
 
 
-@pytest.mark.timeout(240)
 def test_every_message_sent_twice_runs_each_body_once(
     dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
 ) -> None:

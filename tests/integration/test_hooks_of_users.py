@@ -15,7 +15,7 @@ from tests.support.endpoints import Endpoint
 from tests.support.stack import READY, ROOT, Stack, deployed
 from tests.support.warm import WarmProcess
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.real
 CLASSES = (
     *("starts", "calls_up", "flask", "mixed", "once", "raises"),
     *("requested", "sends", "runs", "guarded", "app_task", "plain"),

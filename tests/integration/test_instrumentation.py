@@ -17,7 +17,7 @@ from tests.support.endpoints import Endpoint
 from tests.support.stack import ROOT, Stack, deployed
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.real
 SEEN = "SEEN_BY_HANDLERS"
 ENDED = "task_postrun"
 

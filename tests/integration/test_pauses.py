@@ -56,7 +56,6 @@ def said(process: ManagedProcess, event: str, count: int = 1) -> None:
     wait_until(lambda: process.log().count(f'"{event}"') >= count, 30, f"{process.name} says {event} {count} times")
 
 
-@pytest.mark.timeout(240)
 def test_pauses_a_run_by_hand_and_a_purge_from_the_command_line(stack: Stack) -> None:
     """Takes 20 s: each pause, and the end of each, has to reach a worker."""
     submit, repo = stack.submitter(), stack.repo

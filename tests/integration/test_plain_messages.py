@@ -19,7 +19,7 @@ from tests.support.processes import ManagedProcess
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.real
 
 SHORT_LIVED = QueueSpec(name="default", soft_limit=5, hard_limit=8, max_receive_count=50)
 """Visibility 16 s: a message that was kept comes back while the test still runs."""

@@ -17,7 +17,7 @@ from tests.support.poison import CORPUS, mutants
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.real
 
 MUTANTS = 150
 SEED = 20

@@ -28,7 +28,7 @@ from tests.support.stack import ROOT, Stack, deployed
 from tests.support.submitters import SUBMISSIONS
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.real
 
 SETTINGS: dict[str, Any] = {
     "task_modules": ("tests.support.tasks", "tests.support.layer_tasks"),

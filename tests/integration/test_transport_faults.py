@@ -23,7 +23,7 @@ from tests.support.processes import ManagedProcess
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.real
 
 JOBS = 1000
 FAULTS: list[tuple[Fault, float]] = [

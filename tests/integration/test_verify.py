@@ -20,7 +20,7 @@ from tests.support.stack import ROOT
 from tests.support.volume import THOROUGH, volume
 from tests.support.warm import WarmProcess
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.real
 SEED = 20261121
 
 

@@ -19,7 +19,7 @@ from tests.support.processes import ManagedProcess
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.real
 PATHS = ("leaving.job", "leaving.plain", "leaving.block")
 HTTPX, HERE = "httpx.HTTPStatusError", "tests.support.leaving_tasks."
 EXTERNAL, PERMANENT, TRANSIENT = FailureKind.EXTERNAL, FailureKind.PERMANENT, FailureKind.TRANSIENT

@@ -18,7 +18,7 @@ from tests.support.processes import ManagedProcess
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.real
 
 MODULE = "tests.support.logging_tasks"
 ENDS = {

@@ -34,7 +34,6 @@ SMALL = scaled_settings(2, sweep_page_size=10, sweep_pages_per_shard=3)
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(300)
 def test_the_document_holds_the_figures_that_the_code_gives() -> None:
     """All of them in `make thorough`; in `make test` those that no pass has to be made for."""
     text = DOCUMENT.read_text()
