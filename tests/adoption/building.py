@@ -21,7 +21,7 @@ class CommandFailed(AssertionError):
     """A command that must succeed did not; the message has its output."""
 
 
-def run(argv: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 100) -> str:
+def run(argv: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 500) -> str:
     """Run a command to its end; give standard output, or fail with both outputs."""
     done = subprocess.run(
         [str(word) for word in argv], cwd=cwd, env=env, timeout=timeout, capture_output=True, text=True, check=False

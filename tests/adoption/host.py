@@ -43,7 +43,7 @@ class Host:
     log_dir: Path
     _exits: ExitStack = field(default_factory=ExitStack)
 
-    def run(self, *words: str, timeout: float = 100) -> str:
+    def run(self, *words: str, timeout: float = 500) -> str:
         """Run one of the venv's programs to its end; give its standard output."""
         return run([self.python.parent / words[0], *words[1:]], cwd=self.folder, env=self.environment, timeout=timeout)
 

@@ -113,7 +113,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checked(folder: Path, python: Path, program: str, *options: str) -> str:
     (folder / "program.py").write_text(program)
     words = [str(python.parent / "mypy"), *options, "--python-executable", str(python), "program.py"]
-    return run(words, cwd=folder, env=clean_environment(), timeout=110)
+    return run(words, cwd=folder, env=clean_environment(), timeout=500)
 
 
 def refused(folder: Path, python: Path, program: str, *options: str) -> str:

@@ -137,6 +137,21 @@ def test_a_child_that_has_a_job_and_confirms_it_after_the_stop_has_begun_is_not_
         assert here.fleet.all() == []
 
 
+@pytest.mark.parametrize("task", ["late.job", "late.block"])
+@pytest.mark.parametrize(("on_orphan", "status"), [("retry", JobStatus.PENDING), ("fail", JobStatus.FAILED)])
+def test_even_a_cold_stop_gives_back_a_job_that_its_child_had_not_confirmed(
+    deploy: Deploy, task: str, on_orphan: str, status: JobStatus
+) -> None:
+    with deploy(task_modules=("tests.support.late_tasks",)) as here:
+        worker = here.stack.worker("worker", "-c", "1", "-Q", "default")
+        job_id = here.stack.submitter()(task, 900, on_orphan=on_orphan)
+        wait_until((here.stack.log_dir / "given").exists, 30, "a child has the job")
+        worker.send(signal.SIGQUIT)
+        worker.wait_for_exit(40)
+        assert here.stack.repo.get_job(job_id).status is status
+        assert here.stack.bodies() == {(job_id, 1): 1}
+
+
 @pytest.mark.parametrize("deaf", ["", "deaf to SIGTERM"])
 @pytest.mark.parametrize("timeout", [2, 30])
 def test_a_stop_does_not_wait_for_children_that_have_nothing_to_do(deploy: Deploy, timeout: int, deaf: str) -> None:

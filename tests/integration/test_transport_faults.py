@@ -157,9 +157,7 @@ def test_two_processes_on_three_queues_never_hold_more_than_two_messages(
 
         go.touch()
         deploy.stack.wait_for(jobs, JobStatus.COMPLETED, 60)
-        assert deploy.proxy.most_outstanding <= 2 + 4, (
-            "at most the processes, and two per process when jobs are a blink"
-        )
+        assert deploy.proxy.most_outstanding <= 2 + 3 * 2, "the processes, and three ahead of each over a slow line"
         assert set(deploy.stack.bodies().values()) == {1}
 
 

@@ -1,4 +1,4 @@
-"""A child that confirms its job late: imported by a worker, it confirms no job before the worker drops what waits."""
+"""A child that confirms its job late: imported by a worker, it confirms no job before a stop waits for the children."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 
 repo = JobRepo()
 LONGEST_SECONDS = 60.0
-usual_loop, usual_flush = Worker.workloop, AsynPool.flush
+usual_loop, usual_join = Worker.workloop, AsynPool.join
 
 
 def loop(worker: Any, *args: Any, **options: Any) -> Any:
@@ -27,20 +27,20 @@ def loop(worker: Any, *args: Any, **options: Any) -> Any:
     def put_late(answer: Any) -> None:
         if answer[0] == ACK:
             (folder() / "given").touch()
-            wait_until((folder() / "dropped").exists, LONGEST_SECONDS, "the worker drops what waits")
+            wait_until((folder() / "stops").exists, LONGEST_SECONDS, "the worker waits for its children")
         put(answer)
 
     worker.outq.put = put_late
     return usual_loop(worker, *args, **options)
 
 
-def flush(pool: Any) -> None:
-    """Drop what waits."""
-    usual_flush(pool)
-    (folder() / "dropped").touch()
+def join(pool: Any) -> None:
+    """Wait for the children: what waits has been dropped, and running jobs were released if the stop is a cold one."""
+    (folder() / "stops").touch()
+    usual_join(pool)
 
 
-Worker.workloop, AsynPool.flush = loop, flush
+Worker.workloop, AsynPool.join = loop, join
 
 
 def folder() -> Path:

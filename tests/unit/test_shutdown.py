@@ -14,6 +14,7 @@ from jobclaim.workers import create_app
 from jobclaim.workers.process.cancels import GENTLE_SECONDS
 from jobclaim.workers.process.shutdown import IDLE_SECONDS, Shutdown
 
+REQUEST: Any = "a request"
 FIRST_LOOK = 1_000.0
 """By ``time.monotonic()``, which is the time since the machine started."""
 
@@ -54,3 +55,23 @@ def test_children_that_have_not_confirmed_a_job_are_ended_at_the_deadline_only(s
 def test_a_pool_that_does_not_close_yet_has_no_idle_children(stop: Shutdown, children: Any) -> None:
     children.left.return_value = []
     assert ended_at(stop, children, 10.0) == []
+
+
+def test_a_cold_stop_waits_for_no_job(stop: Shutdown, children: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "should_terminate", 1)
+    released: list[Any] = []
+    monkeypatch.setattr(stop, "release", released.append)
+    assert ended_at(stop, children, stop.last_seconds, active=[REQUEST]) == [(stop.last_seconds, False)]
+    assert released == [REQUEST] * 2
+
+
+def test_a_warm_stop_that_becomes_a_cold_one_waits_no_longer(
+    stop: Shutdown, children: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released: list[Any] = []
+    monkeypatch.setattr(stop, "release", released.append)
+    stop.supervise([REQUEST], FIRST_LOOK)
+    assert released == []
+    monkeypatch.setattr(state, "should_terminate", 1)
+    stop.supervise([REQUEST], FIRST_LOOK + 1)
+    assert released == [REQUEST]

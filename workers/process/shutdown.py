@@ -60,25 +60,24 @@ class Shutdown:
         self._release_at: float | None = None
         self._idle_since = 0.0
         self._asked_to_end = False
-        self._end: threading.Timer | None = None
 
     def supervise(self, active: Collection[OwnedRequest], now: float) -> None:
         """Release jobs, and end children, if it is time."""
-        is_warm, is_cold = _is_asked(state.should_stop), _is_asked(state.should_terminate)
-        if (is_warm or is_cold) and self._end is None:
-            seconds = self._seconds_for_jobs() + self.last_seconds + OVERDUE_SECONDS
-            self._end = threading.Timer(seconds, self._end_overdue)
-            self._end.daemon = True
-            self._end.start()
-        if not is_warm:
+        is_cold = _is_asked(state.should_terminate)
+        if not is_cold and not _is_asked(state.should_stop):
             return
         if self._release_at is None:
             # turns systemd's watchdog off: the event loop, which notifies it, has ended
             systemd.notify(systemd.STOPPING)
-            seconds = self._seconds_for_jobs()
+            seconds = 0.0 if is_cold else self._seconds_for_jobs()
             self._release_at, self._idle_since = now + seconds, now
+            end = threading.Timer(seconds + self.last_seconds + OVERDUE_SECONDS, self._end_overdue)
+            end.daemon = True
+            end.start()
             log.info("worker.stopping", running=len(active), seconds_left=round(seconds, 1))
-        elif self._release_at <= now:
+        if is_cold:
+            self._release_at = min(self._release_at, now)
+        if self._release_at <= now:
             if self.threads is not None:
                 self.threads.plan()
             for request in active:
