@@ -170,7 +170,10 @@ class LeanClient:
         raises. The first function that is called waits for all answers. Called again, it makes its request again.
         """
         operation = DIRECT[self.access.service][name]
-        bodies = [to_json(request) for request in requests]
+        try:
+            bodies = [to_json(request) for request in requests]
+        except TypeError:  # binary values, which this client does not encode
+            return [getattr(self.boto3s, name)] * len(requests)
         if len(bodies) < 2:
             return [partial(self._again, operation, body, []) for body in bodies]
         finish = cache(self._begun(operation, bodies))

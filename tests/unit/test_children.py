@@ -16,6 +16,24 @@ from jobclaim.workers.process.children import Children, keep_unconfirmed
 WAITING, HALF_WRITTEN, GIVEN, CONFIRMED = range(4)
 
 
+class Job:
+    """A job of the pool, at one of these points."""
+
+    def __init__(self, pool: Any, point: int, child: Any) -> None:
+        self.pool, self.point, self._accepted = pool, point, point == CONFIRMED
+        self._write_to = None if point == WAITING else child
+        self.writer = SimpleNamespace(gi_frame="a frame" if point == HALF_WRITTEN else None)
+
+    def _writer(self) -> Any:
+        return self.writer
+
+    def discard(self) -> None:
+        del self.pool._cache[self.point]
+
+    def ready(self) -> bool:
+        return False
+
+
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
     ends = os.pipe()
@@ -26,25 +44,24 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 @pytest.fixture
 def inner(pipe: tuple[int, int]) -> Any:
-    """A pool with a job in each state; its only child confirms, by a byte, the job that it has."""
-    child = SimpleNamespace(outqR_fd=pipe[0], _is_alive=lambda: True)
-    jobs = {
-        WAITING: SimpleNamespace(_accepted=False, _write_to=None),
-        HALF_WRITTEN: SimpleNamespace(_accepted=False, _write_to=child, _writer=lambda: "generator"),
-        GIVEN: SimpleNamespace(_accepted=False, _write_to=child, _writer=lambda: None),
-        CONFIRMED: SimpleNamespace(_accepted=True, _write_to=child, _writer=lambda: None),
-    }
+    """A pool with a job at each point; its only child confirms, by a byte, the job that it has."""
+    made = SimpleNamespace(_cache={}, _state=CLOSE, _busy_workers=set(), _fileno_to_outq={})
+    child = SimpleNamespace(outqR_fd=pipe[0], inqW_fd=7, dead=False, alive=True)
+    child._is_alive = lambda: child.alive
 
     def read(number: int, *_: Any) -> None:
         os.read(number, 1)
-        jobs[GIVEN]._accepted = True
+        made._cache[GIVEN]._accepted = True
 
     def drop() -> None:
-        for number in [number for number, job in jobs.items() if not job._accepted]:
-            del made._cache[number]
+        for job in list(made._cache.values()):
+            if not job._accepted:
+                job.discard()
 
-    handler = SimpleNamespace(_flush_outqueue=read, on_state_change=None)
-    made = SimpleNamespace(_cache=dict(jobs), _state=CLOSE, flush=drop, _result_handler=handler, _fileno_to_outq={})
+    made.child, made.flush = child, drop
+    made._result_handler = SimpleNamespace(_flush_outqueue=read, on_state_change=None)
+    made.process_flush_queues = lambda ended: read(ended.outqR_fd) if made.has_answered else None
+    made._cache |= {point: Job(made, point, child) for point in range(4)}
     return made
 
 
@@ -58,7 +75,7 @@ def test_a_job_that_a_child_has_is_kept(
     inner._state, pool = state, SimpleNamespace(_pool=inner)
     keep_unconfirmed(pool)
     pool.flush()
-    assert set(inner._cache) == kept
+    assert (set(inner._cache), inner._busy_workers) == (kept, {7})
     assert Children(pool).are_starting()
 
 
@@ -69,6 +86,18 @@ def test_what_a_child_has_said_is_read_first(inner: Any, pipe: tuple[int, int]) 
     pool.flush()
     assert set(inner._cache) == {GIVEN, CONFIRMED}
     assert not Children(pool).are_starting()
+
+
+@pytest.mark.parametrize(("has_answered", "kept"), [(True, {GIVEN, CONFIRMED}), (False, {CONFIRMED})])
+def test_a_job_whose_child_has_ended_is_kept_if_it_was_confirmed(
+    inner: Any, pipe: tuple[int, int], has_answered: bool, kept: set[int]
+) -> None:
+    """Else the pool would give it to another child, and its body could run a second time in one attempt."""
+    inner.child.alive, inner.has_answered, pool = False, has_answered, SimpleNamespace(_pool=inner)
+    keep_unconfirmed(pool)
+    os.write(pipe[1], b"!")
+    pool.flush()
+    assert (set(inner._cache), inner._busy_workers) == (kept, set())
 
 
 def test_a_pool_that_drops_nothing_is_left_as_it_is() -> None:

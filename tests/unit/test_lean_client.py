@@ -330,6 +330,10 @@ class TestRequestsBegunTogether:
         assert (call(**PUT), len(server.requests)) == ({}, 2)
         assert (call(**PUT), len(server.requests)) == ({}, 3)
 
+    def test_binary_values_are_left_to_boto3(self, over_http: LeanClient) -> None:
+        binary = {"TableName": "t", "Item": {"job_id": {"B": b"x"}}}
+        assert over_http.begin("put_item", [PUT, binary]) == [over_http.boto3s.put_item] * 2
+
     def test_they_keep_a_connection_each(self, server: Server, over_http: LeanClient) -> None:
         server.answers = [(200, b"{}")] * 6
         for _ in range(2):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from multiprocessing.connection import wait
 from typing import Any, Final
 
@@ -52,7 +52,7 @@ class Children:
     def are_starting(self) -> bool:
         """Return whether a child was given a job and has not confirmed it yet: it may claim at any moment."""
         inner = getattr(self._pool, "_pool", None)
-        return any(not job._accepted for job in list(getattr(inner, "_cache", {}).values()))
+        return any(job._write_to and not job._accepted for job in list(getattr(inner, "_cache", {}).values()))
 
     def living(self) -> list[int]:
         """Return all children that have not ended."""
@@ -130,26 +130,44 @@ def keep_unconfirmed(pool: Any) -> None:
         return
 
     def flush() -> None:
-        given = {number: job for number, job in list(inner._cache.items()) if _is_given(inner, job)}
-        _read_confirmations(inner, given.values())
+        _read_confirmations(inner)
+        given = [job for job in list(inner._cache.values()) if _is_given(inner, job)]
+        for job in given:
+            job.discard = _do_nothing  # it stays known while the pool looks after its children
         usual()
-        inner._cache.update({number: job for number, job in given.items() if not job._accepted})
+        for job in given:
+            del job.discard
+            if job._write_to._is_alive():
+                if not job.ready():
+                    inner._busy_workers.add(job._write_to.inqW_fd)
+            elif not job._accepted:
+                job.discard()  # its child has ended, and no other one may get it
 
     pool.flush = flush
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _is_given(inner: Any, job: Any) -> bool:
     """Return whether a child has a job, or gets the rest of it, and has not confirmed it."""
     if job._accepted or not job._write_to:
         return False
-    return inner._state == RUN or job._writer() is None  # a closing pool writes nothing more
+    writer = job._writer()
+    is_written = writer is None or writer.gi_frame is None
+    return is_written or inner._state == RUN  # a closing pool writes nothing more
 
 
-def _read_confirmations(inner: Any, jobs: Collection[Any]) -> None:
-    """Read what the children of these jobs have answered, until they have confirmed them all or it takes too long."""
+def _read_confirmations(inner: Any) -> None:
+    """Read what children have answered, until they have confirmed all jobs that they have or it takes too long."""
     deadline, handler = time.monotonic() + CONFIRM_SECONDS, inner._result_handler
     while (left := deadline - time.monotonic()) > 0:
-        unread = {job._write_to.outqR_fd for job in jobs if not job._accepted and job._write_to._is_alive()}
+        children = {job._write_to.outqR_fd: job._write_to for job in inner._cache.values() if _is_given(inner, job)}
+        for child in children.values():
+            if not child._is_alive() and not child.dead:
+                inner.process_flush_queues(child)
+        unread = {number for number, child in children.items() if child._is_alive()}
         ready = wait(unread, left) if unread else []
         if not ready:
             return

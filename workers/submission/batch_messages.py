@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import ExitStack
-from functools import partial
 from typing import Any, Final, Protocol, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -18,7 +17,7 @@ from celery import Celery
 
 from jobclaim.jobs import Job
 from jobclaim.jobs.log import get_logger
-from jobclaim.jobs.storage.begun import Begun, begun, can_begin
+from jobclaim.jobs.storage.begun import Begun, Reader, begun, can_begin
 from jobclaim.workers.submission import prebuilt
 from jobclaim.workers.submission.dispatch import publish
 from jobclaim.workers.transport.channel import sqs_client
@@ -32,8 +31,8 @@ MOST_BYTES: Final = 900_000
 TRIES: Final = 3
 AT_ONCE: Final = 4
 """Requests that begin at the same time."""
-WINDOW: Final = 4
-"""How often requests may have begun whose answers are not read."""
+WINDOW: Final = 8
+"""Limit of requests that are in progress."""
 
 Batch = tuple[str, list[dict[str, Any]]]
 """A queue's URL, and the entries of one request."""
@@ -53,30 +52,34 @@ class BatchMessages:
     ----------
     pool : Executor
         Makes the requests of a client that takes one at a time.
+    reader : Reader
+        Finishes the others while their caller does something else.
     tally
         Called with the numbers of messages.
     """
 
-    def __init__(self, app: Celery, pool: Executor, tally: SentCounts) -> None:
+    def __init__(self, app: Celery, pool: Executor, reader: Reader, tally: SentCounts) -> None:
         self._app = app
         self._pool = pool
+        self._reader = reader
         self._tally = tally
         self._waiting: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._bytes: dict[str, int] = defaultdict(int)
         self._full: list[Batch] = []
-        self._under_way: deque[tuple[int, Begun[int]]] = deque()
-        self._is_direct: bool | None = None
+        self._under_way: deque[tuple[int, Begun[int] | Future[int]]] = deque()
         self._exits = ExitStack()
 
     def __enter__(self) -> Self:
         self._producer, self._catcher = self._exits.enter_context(prebuilt.catching(self._app))
+        self._client = sqs_client(self._app.jobclaim.settings)
+        self._most = AT_ONCE if can_begin(self._client) else 1
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
             for url in list(self._waiting):
                 self._close(url)
-            self._send()
+            self.send_full()
             while self._under_way:
                 self._settle()
         finally:
@@ -86,17 +89,13 @@ class BatchMessages:
         """Add the message of a job, unless the job is due too far ahead for SQS."""
         if not job.dispatches:
             return
-        if self._is_direct is None:
-            self._is_direct = prebuilt.is_direct(self._app)
         for request in self._requests(job):
             self._take(request)
-        while self._under_way and self._under_way[0][1].is_due():
-            self._settle()
 
     def _requests(self, job: Job) -> list[dict[str, Any]]:
         delay = max(0, job.available_at - self._app.jobclaim.repo.clock()) / 1000
         try:
-            request = prebuilt.request_of(self._app, job, math.ceil(delay), direct=self._is_direct)
+            request = prebuilt.request_of(self._app, job, math.ceil(delay))
             if request is not None:
                 return [request]
             publish(self._app, job, delay, producer=self._producer)
@@ -109,7 +108,7 @@ class BatchMessages:
 
     def _take(self, request: dict[str, Any]) -> None:
         url, size = request.pop("QueueUrl"), len(request["MessageBody"])
-        if self._bytes[url] + size > MOST_BYTES:
+        if self._bytes[url] and self._bytes[url] + size > MOST_BYTES:
             self._close(url)
         self._waiting[url].append(request)
         self._bytes[url] += size
@@ -117,21 +116,23 @@ class BatchMessages:
             self._close(url)
 
     def _close(self, url: str) -> None:
-        """Add no more messages to a request; send it with others, and look again how messages are built."""
-        self._is_direct = None
+        """Add no more messages to a request; send it with others."""
         self._full.append((url, self._waiting.pop(url)))
         del self._bytes[url]
-        if len(self._full) == AT_ONCE:
-            self._send()
+        if len(self._full) == self._most:
+            self.send_full()
 
-    def _send(self) -> None:
+    def send_full(self) -> None:
+        """Send the requests that get no more messages."""
         batches, self._full = self._full, []
         if not batches:
             return
-        while len(self._under_way) >= WINDOW:
+        while len(self._under_way) >= WINDOW // self._most:
             self._settle()
         count = sum(len(entries) for _, entries in batches)
-        self._under_way.append((count, begin(self._pool, sqs_client(self._app.jobclaim.settings), batches)))
+        finish = begin(self._client, batches)
+        is_begun = self._most > 1
+        self._under_way.append((count, self._reader.watch(Begun(finish)) if is_begun else self._pool.submit(finish)))
 
     def _settle(self) -> None:
         count, begun = self._under_way.popleft()
@@ -140,15 +141,10 @@ class BatchMessages:
         self._tally.unsent += count - sent
 
 
-def begin(pool: Executor, client: Any, batches: Sequence[Batch]) -> Begun[int]:
-    """Begin to send up to ten messages a request; the result is the number of messages that were sent."""
+def begin(client: Any, batches: Sequence[Batch]) -> Callable[[], int]:
+    """Begin to send up to ten messages a request; return what finishes that and returns how many were sent."""
     firsts = begun(client, "send_message_batch", [_request(url, dict(enumerate(entries))) for url, entries in batches])
-    sends: list[Callable[[], int]] = [
-        partial(_send, client, *batch, first) for batch, first in zip(batches, firsts, strict=True)
-    ]
-    if not can_begin(client):
-        sends = [pool.submit(send).result for send in sends]
-    return Begun(lambda: sum(send() for send in sends))
+    return lambda: sum(_send(client, *batch, first) for batch, first in zip(batches, firsts, strict=True))
 
 
 def _send(client: Any, url: str, entries: Sequence[dict[str, Any]], first: Callable[..., Any]) -> int:

@@ -6,8 +6,9 @@
                            │ refused: listed in the report, the others continue
                            └ written before under this batch's name: a duplicate, whose message is resent if it waits
 
-The next calls are prepared while requests are under way, all on one thread: several would only take the interpreter
-from each other. Threads make the requests that cannot be begun like this.
+The caller's thread prepares the next calls while requests are under way: several threads would only take the
+interpreter from each other. Others make the requests that cannot be begun, and read the answers while the caller takes
+its time.
 
 A batch has a name, and each of its calls an id made of that and its position. Whatever went wrong, submit the same
 calls under the same name again: no call runs twice, and the missing ones are submitted. A message that could not be
@@ -22,13 +23,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
-from typing import Any, Final, TypeVar
+from itertools import count, islice
+from typing import Any, Final
 
 from jobclaim.jobs import InvalidInput, Job, JobError, JobStatus, StoreUnavailable
 from jobclaim.jobs.log import get_logger, speaking_for
 from jobclaim.jobs.repo.joining import Outcome, begin
-from jobclaim.jobs.storage.begun import Begun, can_begin
+from jobclaim.jobs.storage.begun import Begun, Reader, can_begin
 from jobclaim.workers.handle import Handle
 from jobclaim.workers.messages.links import lineage
 from jobclaim.workers.submission.batch_messages import BatchMessages
@@ -36,7 +37,6 @@ from jobclaim.workers.submission.dispatch import count_if_unsent
 
 log = get_logger("jobclaim.bulk")
 
-T = TypeVar("T")
 Put = Callable[[], Job]
 Together = tuple[list[Outcome], bool]
 """What came of puts that were made together, and whether payloads were written one by one."""
@@ -44,7 +44,7 @@ Together = tuple[list[Outcome], bool]
 THREADS: Final = 8
 AT_ONCE: Final = 32
 """Puts that begin at the same time."""
-WINDOW: Final = 128
+WINDOW: Final = 64
 """Limit of puts that are in progress, or done and not yet reported."""
 MOST_FAILURES: Final = 1_000
 """Limit of failures that a report describes; it counts all of them."""
@@ -128,8 +128,8 @@ def submit_many(
     each : callable, optional
         Called with position and job of every call that has one, in order.
     threads : int
-        Number of threads for requests that are made one at a time: jobs whose payloads are written by themselves, and
-        all requests of a client that is not jobclaim's own.
+        Number of threads beside the caller's: for jobs whose payloads are written by themselves, for all requests of a
+        client that is not jobclaim's own, and for answers that the caller leaves waiting.
     options
         Options of `JobTask.apply_async`, for all calls.
 
@@ -142,18 +142,23 @@ def submit_many(
     repeated, report = batch is not None, BulkReport(batch or uuid.uuid4().hex)
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="bulk") as pool,
-        BatchMessages(task.jobclaim.app, pool, report) as messages,  # installs jobclaim before the app connects
+        Reader(pool) as reader,
+        BatchMessages(task.jobclaim.app, pool, reader, report) as messages,  # installs jobclaim before the app connects
     ):
         puts = _puts(task, calls, report.batch, {**options, **lineage(task.app, options)})
-        for position, outcome in enumerate(_in_order(pool, task.jobclaim, puts)):
-            job = _job_of(report, position, outcome)
-            if job is not None:
-                if unsent := _unsent(task.app, job, repeated=repeated):
-                    messages.add(unsent)
-                if each is not None:
-                    each(position, job)
-            if progress is not None and report.total % 10 == 0:
-                progress(report)
+        positions = count()
+        for outcomes in _in_order(pool, reader, task.jobclaim, puts):
+            for outcome in outcomes:
+                position = next(positions)
+                job = _job_of(report, position, outcome)
+                if job is not None:
+                    if unsent := _unsent(task.app, job, repeated=repeated):
+                        messages.add(unsent)
+                    if each is not None:
+                        each(position, job)
+                if progress is not None and report.total % 10 == 0:
+                    progress(report)
+            messages.send_full()
     if progress is not None:
         progress(report)
     log.info("bulk.submitted", task=task.name, batch=report.batch, submitted=report.submitted, failed=report.failed)
@@ -185,8 +190,8 @@ def _puts(task: Any, calls: Iterable[Any], batch: str, options: Mapping[str, Any
         yield put
 
 
-def _in_order(pool: ThreadPoolExecutor, handle: Handle, puts: Iterator[Put]) -> Iterator[Outcome]:
-    """Make the puts, at most `WINDOW` at a time; yield what came of each, in the order of the calls.
+def _in_order(pool: ThreadPoolExecutor, reader: Reader, handle: Handle, puts: Iterator[Put]) -> Iterator[list[Outcome]]:
+    """Make the puts, at most `WINDOW` at a time; yield what came of them, some at a time, in the order of the calls.
 
     `AT_ONCE` begin together where the client can do that, but not while payloads are written by themselves.
     """
@@ -194,40 +199,32 @@ def _in_order(pool: ThreadPoolExecutor, handle: Handle, puts: Iterator[Put]) -> 
     under_way: deque[Begun[Together] | Future[Together]] = deque()
     size = most
     try:
-        while some := list(_read_between(islice(puts, size), under_way)):
+        while some := list(islice(puts, size)):
             if size > 1:
                 finish, one_by_one = begin(handle.repo, some)
-                under_way.append(Begun(partial(_finished, finish, one_by_one)))
+                under_way.append(reader.watch(Begun(partial(_finish, handle, finish, one_by_one))))
                 size = 1 if one_by_one else most
             else:
                 under_way.append(pool.submit(_write, handle, some))
             while len(under_way) >= WINDOW // size:
                 outcomes, one_by_one = under_way.popleft().result()
                 size = 1 if one_by_one else most
-                yield from _read_between(outcomes, under_way)
+                yield outcomes
         while under_way:
-            yield from _read_between(under_way.popleft().result()[0], under_way)
+            yield under_way.popleft().result()[0]
     finally:
-        for begun in under_way:
-            begun.result()
+        for left in under_way:
+            left.result()
 
 
 def _write(handle: Handle, puts: Sequence[Put]) -> Together:
     with speaking_for(handle):
-        return _finished(*begin(handle.repo, puts))
+        return _finish(handle, *begin(handle.repo, puts))
 
 
-def _finished(finish: Callable[[], list[Outcome]], one_by_one: bool) -> Together:
-    return finish(), one_by_one
-
-
-def _read_between(steps: Iterable[T], under_way: Iterable[Begun[Together] | Future[Together]]) -> Iterator[T]:
-    """Go through steps of the caller, each of which may take its time; between them, read answers that wait."""
-    for step in steps:
-        yield step
-        for begun in under_way:
-            if isinstance(begun, Begun) and begun.is_due():
-                begun.result()
+def _finish(handle: Handle, finish: Callable[[], list[Outcome]], one_by_one: bool) -> Together:
+    with speaking_for(handle):
+        return finish(), one_by_one
 
 
 def _job_of(report: BulkReport, position: int, outcome: Outcome) -> Job | None:

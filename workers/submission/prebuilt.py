@@ -96,12 +96,9 @@ class Template:
         return _encoded(text.replace(BODY, _encoded(self.call.replace(MARK, job_id))).replace(MARK, job_id))
 
 
-def request_of(app: Any, job: Job, delay_seconds: int = 0, *, direct: bool | None = None) -> dict[str, Any] | None:
-    """Return the SendMessage request of a job's next message; ``None`` if Celery must send it.
-
-    ``direct`` is the answer of `is_direct`, if the caller knows it.
-    """
-    if job.envelope or not PLAIN_ID.fullmatch(job.job_id) or not (is_direct(app) if direct is None else direct):
+def request_of(app: Any, job: Job, delay_seconds: int = 0) -> dict[str, Any] | None:
+    """Return the SendMessage request of a job's next message; ``None`` if Celery must send it."""
+    if job.envelope or not PLAIN_ID.fullmatch(job.job_id) or not is_direct(app):
         return None
     try:
         template = _template_of(app, job)
