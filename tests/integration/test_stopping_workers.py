@@ -28,7 +28,7 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.real
 TASKS = ("tests.support.tasks", "tests.support.stopping")
 CANCEL_SECONDS = 15.0
-LONGER_THAN_IDLE = IDLE_SECONDS + GENTLE_SECONDS + 2
+LONGER_THAN_IDLE = IDLE_SECONDS + GENTLE_SECONDS + 1
 DEAF = "TESTS_CHILDREN_ARE_DEAF"
 """Makes the children of `tests.support.stuck` deaf to SIGTERM."""
 
@@ -119,9 +119,9 @@ def test_jobs_in_flight_at_a_stop_start_elsewhere_at_once(deploy: Deploy) -> Non
         assert '"event": "claim.acquired"' in old.log()
 
 
-@pytest.mark.parametrize("task", ["late.job", "late.block"])
 @pytest.mark.parametrize(
-    ("seconds", "timeout", "status"), [(LONGER_THAN_IDLE, 60, JobStatus.COMPLETED), (900, 6, JobStatus.FAILED)]
+    ("task", "seconds", "timeout", "status"),
+    [("late.job", LONGER_THAN_IDLE, 60, JobStatus.COMPLETED), ("late.block", 900, 6, JobStatus.FAILED)],
 )
 def test_a_child_that_has_a_job_and_confirms_it_after_the_stop_has_begun_is_not_idle(
     deploy: Deploy, task: str, seconds: float, timeout: int, status: JobStatus
@@ -137,8 +137,10 @@ def test_a_child_that_has_a_job_and_confirms_it_after_the_stop_has_begun_is_not_
         assert here.fleet.all() == []
 
 
-@pytest.mark.parametrize("task", ["late.job", "late.block"])
-@pytest.mark.parametrize(("on_orphan", "status"), [("retry", JobStatus.PENDING), ("fail", JobStatus.FAILED)])
+@pytest.mark.parametrize(
+    ("task", "on_orphan", "status"),
+    [("late.job", "retry", JobStatus.PENDING), ("late.block", "fail", JobStatus.FAILED)],
+)
 def test_even_a_cold_stop_gives_back_a_job_that_its_child_had_not_confirmed(
     deploy: Deploy, task: str, on_orphan: str, status: JobStatus
 ) -> None:
