@@ -185,7 +185,8 @@ class LeanClient:
         try:
             finish = self._together(operation, bodies)
         except Exception as error:  # noqa: BLE001 - raised by each of the functions, as it would be by boto3's method
-            finish = partial(_raise, error)
+            failed: list[Tried] = [error] * len(bodies)
+            return lambda: failed
 
         def result() -> list[Tried]:
             try:
@@ -292,10 +293,6 @@ class LeanClient:
 
 def _one_of(finish: Callable[[], list[Tried]], number: int) -> Tried:
     return finish()[number]
-
-
-def _raise(error: Exception) -> Any:
-    raise error
 
 
 def _parsed(tried: Tried) -> tuple[int, dict[str, Any] | None, int]:

@@ -219,7 +219,8 @@ def _in_order(pool: ThreadPoolExecutor, reader: Reader, handle: Handle, puts: It
 
 def _write(handle: Handle, puts: Sequence[Put]) -> Together:
     with speaking_for(handle):
-        return _finish(handle, *begin(handle.repo, puts))
+        finish, one_by_one = begin(handle.repo, puts)
+        return finish(), one_by_one
 
 
 def _finish(handle: Handle, finish: Callable[[], list[Outcome]], one_by_one: bool) -> Together:
