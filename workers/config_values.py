@@ -27,7 +27,7 @@ class QueueUrls(Mapping[str, dict[str, str]]):
     def _urls(self) -> dict[str, dict[str, str]]:
         if not self._known:
             from jobclaim.infra import resolve_queue_urls
-            from jobclaim.workers.transport.channel import sqs_client
+            from jobclaim.workers.transport.client import sqs_client
 
             urls = resolve_queue_urls(self._settings, sqs_client(self._settings))
             self._known = {name: {"url": url} for name, url in urls.items()}

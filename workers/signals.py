@@ -57,7 +57,7 @@ def _prepare_to_fork(sender: Any, **_: Any) -> None:
         worker.begin()
         metrics.prepare(handle.settings)
         metrics.serve(handle.settings)
-        handle.repo.table.client()  # imports boto3 before the fork; children make clients of their own
+        handle.repo.table.client()  # imports botocore before the fork; children make clients of their own
 
 
 def _after_fork(**_: Any) -> None:

@@ -15,7 +15,7 @@ from jobclaim.jobs import Job, JobStatus
 from jobclaim.workers import create_app
 from jobclaim.workers.submission import batch_messages
 from jobclaim.workers.submission.bulk import BulkReport
-from jobclaim.workers.transport.channel import sqs_client
+from jobclaim.workers.transport.client import sqs_client
 from tests.support.endpoints import Endpoint
 from tests.support.stack import deployed
 from tests.support.tasks import note

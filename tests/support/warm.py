@@ -55,7 +55,6 @@ MODULES = (
     "jobclaim.workers.process.steps",
     "jobclaim.workers.results.backend",
     "jobclaim.workers.transport",
-    "kombu.transport.SQS",
     "rich.table",
 )
 PROGRAMS = {"celery": "celery.__main__", "jobclaim": "jobclaim.cli.main"}

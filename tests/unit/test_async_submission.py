@@ -22,11 +22,11 @@ from jobclaim.settings import Settings
 from jobclaim.testing import Harness
 from jobclaim.workers import IdempotentTask, JobTask
 from jobclaim.workers.submission import asynchronous
-from jobclaim.workers.transport import channel
+from jobclaim.workers.transport import client
 from tests.support.fake_aws import FakeAws, environment, fake_aws
 from tests.support.stack import ROOT
 
-WATCHED = ("boto3", "botocore.session", "pycurl", "kombu.transport.SQS")
+WATCHED = ("botocore.session", "kombu.asynchronous.http.curl", "pycurl")
 WHO: ContextVar[str] = ContextVar("who", default="nobody")
 
 
@@ -99,7 +99,7 @@ def test_the_loop_runs_on_while_a_first_call_makes_clients_and_waits_for_answers
             loop.wait_for_a_turn()
             return make(*args)
 
-        for module in (lean, channel):
+        for module in (lean, client):
             monkeypatch.setattr(module, "client_of", slow)
         result = await asyncio.wait_for(task.adelay(), 60)
         assert server.requests[0][1]["Item"]["job_id"]["S"] == result.id

@@ -177,13 +177,6 @@ def test_a_call_names_a_group_of_its_own_and_no_value_names_none(jobclaim: Harne
     assert [message.options.get("MessageGroupId") for message in jobclaim.messages] == ["vip", None]
 
 
-def test_a_kombu_that_would_drop_the_group_is_named(jobclaim: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kombu.VERSION", (5, 6, 2))
-    for task, said in ((work, {"MessageGroupId": "g"}), (fair, {})):
-        with pytest.raises(InvalidInput, match=r"install kombu 5\.7"):
-            task.apply_async(("t",), **said)
-
-
 # --- attributes
 FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"concurrency_key": "tenant_idd"}, "did you mean 'tenant_id'"),

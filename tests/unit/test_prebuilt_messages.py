@@ -19,7 +19,7 @@ from jobclaim.jobs import Job, JobStatus
 from jobclaim.settings import Settings
 from jobclaim.workers import JobTask
 from jobclaim.workers.submission import dispatch, prebuilt
-from jobclaim.workers.transport import channel
+from jobclaim.workers.transport import channel, client, queues
 
 JOB = Job(job_id="8c1f", task="prebuilt.task", queue="default", status=JobStatus.PENDING, payload={}, dispatches=1)
 
@@ -55,7 +55,8 @@ def app() -> Iterator[Celery]:
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     made = Sent()
-    monkeypatch.setattr(channel, "sqs_client", lambda _: made)
+    for module in (channel, client, queues):
+        monkeypatch.setattr(module, "sqs_client", lambda _: made)
     return made
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 from celery.exceptions import ImproperlyConfigured
+from kombu import Connection
 from kombu.asynchronous.http.base import Request
 from kombu.asynchronous.http.curl import CurlClient
 from kombu.asynchronous.hub import Hub
@@ -24,11 +27,11 @@ def test_the_installed_celery_and_kombu_are_those_that_this_stands_on() -> None:
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"kombu.transport.SQS:Channel._schedule_queue": "self, queue, soon"}, r"takes \(self, queue\), not"),
-        ({"kombu.transport.SQS:Channel._long_gone": "self"}, "_long_gone is gone"),
+        ({"kombu.transport.virtual:Channel._size": "self, queue, soon"}, r"takes \(self, queue\), not"),
+        ({"kombu.transport.virtual:Channel._long_gone": "self"}, "_long_gone is gone"),
         ({"kombu.transport.nowhere:Channel.close": "self"}, "nowhere:Channel.close is gone"),
-        ({"kombu.transport.SQS:Channel.basic_ack": "self, multiple, ..."}, r"takes \(self, delivery_tag, multiple"),
-        ({"kombu.transport.SQS:Channel.basic_ack": "self, delivery_tag"}, r"takes \(self, delivery_tag, multiple"),
+        ({"kombu.transport.virtual:Channel.basic_ack": "self, multiple, ..."}, r"takes \(self, delivery_tag, multiple"),
+        ({"kombu.transport.virtual:Channel.basic_ack": "self, delivery_tag"}, r"takes \(self, delivery_tag, multiple"),
     ],
 )
 def test_a_changed_or_missing_part_is_named(changed: dict[str, str], told: str) -> None:
@@ -51,7 +54,7 @@ def test_a_missing_attribute_is_named(path: str, name: str) -> None:
 
 
 def test_further_parameters_may_be_left_open() -> None:
-    assert differences({"kombu.transport.SQS:Channel.basic_ack": "self, ..."}) == []
+    assert differences({"kombu.transport.virtual:Channel.basic_ack": "self, ..."}) == []
 
 
 def test_a_worker_on_another_kombu_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +95,33 @@ def test_the_attributes_that_are_read_exist() -> None:
 
 
 def test_every_method_that_the_channel_overrides_is_still_there() -> None:
-    ours = {name for name in vars(Channel) if callable(vars(Channel)[name]) and hasattr(SQS.Channel, name)}
-    assert ours >= {"basic_ack", "basic_consume", "basic_cancel", "_schedule_queue", "sqs", "queue_declare", "close"}
-    assert hasattr(SQS.Transport, "register_with_event_loop")
+    ours = {name for name in dir(Channel) if hasattr(virtual.Channel, name) and callable(getattr(Channel, name))}
+    assert ours >= {"basic_ack", "basic_consume", "basic_cancel", "_put", "_get", "queue_declare", "close"}
+    assert hasattr(virtual.Transport, "register_with_event_loop")
     assert "register_with_event_loop" in vars(Transport)
+
+
+@pytest.mark.versions
+def test_the_transport_has_the_attributes_of_kombus() -> None:
+    names = {name for name in vars(SQS.Transport) if not name.startswith("_")} - {"Channel"}
+    ours, kombus = (made(Connection("sqs://")) for made in (Transport, SQS.Transport))
+    for name in names:
+        assert getattr(ours, name) == getattr(kombus, name), name
+    assert names >= {"connection_errors", "channel_errors", "driver_type", "implements", "default_connection_params"}
+
+
+def test_a_worker_and_a_channel_load_neither_kombus_transport_nor_boto3() -> None:
+    program = """
+import sys
+from celery import Celery
+import jobclaim
+app = Celery("small")
+jobclaim.install(app)
+assert app.connection_for_read().transport.implements.asynchronous
+from celery.apps.worker import Worker
+Worker(app=app, pool="prefork", concurrency=1)
+import jobclaim.workers.process.consumer, jobclaim.workers.process.intake, jobclaim.workers.process.steps
+print(*{"boto3", "kombu.transport.SQS"}.intersection(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

@@ -22,7 +22,7 @@ from jobclaim.workers.pools.threads import TaskPool
 from jobclaim.workers.process.pauses import is_queue_paused
 from jobclaim.workers.process.poison import PoisonHandler
 from jobclaim.workers.state import worker
-from jobclaim.workers.transport.channel import sqs_client
+from jobclaim.workers.transport.client import sqs_client
 from jobclaim.workers.transport.compatibility import ensure_supported
 from jobclaim.workers.transport.plan import KEPT_RECEIVES, receives_of
 

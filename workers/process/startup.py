@@ -87,7 +87,7 @@ def refuse_low_visibility(worker: Any, settings: Settings) -> None:
     SystemExit
         The message names each queue, its live and its derived visibility timeout, and the remedy.
     """
-    from jobclaim.workers.transport.channel import sqs_client
+    from jobclaim.workers.transport.client import sqs_client
 
     known = worker.app.conf.broker_transport_options.get("predefined_queues") or {}
     queues = [name for name in worker.app.amqp.queues.consume_from if name in settings.queue_names and name in known]

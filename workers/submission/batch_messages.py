@@ -20,7 +20,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.storage.begun import Begun, Reader, begun, can_begin
 from jobclaim.workers.submission import prebuilt
 from jobclaim.workers.submission.dispatch import publish
-from jobclaim.workers.transport.channel import sqs_client
+from jobclaim.workers.transport.client import sqs_client
 
 log = get_logger("jobclaim.bulk")
 

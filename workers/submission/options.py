@@ -15,8 +15,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-import kombu
-
 from jobclaim.jobs import InvalidInput
 from jobclaim.specs.refusals import did_you_mean
 from jobclaim.workers.messages.envelope import KEPT, OF_ONE_SEND
@@ -63,8 +61,6 @@ REFUSED: Final[Mapping[str, str]] = {
 }
 LEGAL_GROUP: Final = re.compile(r"[\w!-/:-@\[-`{-~]{1,128}", re.ASCII)
 """The values that SQS accepts as a ``MessageGroupId`` (AWS, "SendMessage")."""
-FIRST_KOMBU: Final = (5, 7)
-"""First version of kombu that passes ``MessageGroupId`` to standard queues."""
 
 
 def check(task: str, queue: str, options: Mapping[str, Any]) -> None:
@@ -131,7 +127,7 @@ def check_retry(task: str, options: Mapping[str, Any]) -> None:
 
 
 def check_group(value: Any) -> str:
-    """Require a message group that SQS accepts, and a version of kombu that sends it.
+    """Require a message group that SQS accepts.
 
     Raises
     ------
@@ -140,11 +136,6 @@ def check_group(value: Any) -> str:
     if not isinstance(value, str) or not LEGAL_GROUP.fullmatch(value):
         raise InvalidInput(
             f"{GROUP}={value!r} must be text of 1 to 128 ASCII letters, digits and punctuation, without spaces"
-        )
-    if tuple(kombu.VERSION[:2]) < FIRST_KOMBU:
-        raise InvalidInput(
-            f"{GROUP}={value!r} would not reach SQS: kombu {kombu.__version__} sends it to FIFO queues only; install "
-            "kombu 5.7, or remove it"
         )
     return value
 

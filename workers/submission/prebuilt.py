@@ -117,7 +117,7 @@ def is_sent(app: Any, job: Job, delay_seconds: int) -> bool:
     request = request_of(app, job, delay_seconds)
     if request is None:
         return False
-    from jobclaim.workers.transport.channel import sqs_client
+    from jobclaim.workers.transport.client import sqs_client
 
     with suppress(ClientError, BotoCoreError):
         sqs_client(app.jobclaim.settings).send_message(**request)
@@ -155,7 +155,7 @@ def _template_of(app: Any, job: Job) -> Template:
 
 def _template(app: Any, job: Job, made_for: tuple[Any, Any, int]) -> Template:
     """Let Celery build a message and make a template of it; an empty template if the message is unusual."""
-    from jobclaim.workers.transport.channel import Channel  # it loads boto3 and pycurl, which a first send does too
+    from jobclaim.workers.transport.channel import Channel  # it loads pycurl, which a first send does too
 
     with catching(app) as (producer, catcher):
         if not isinstance(producer.channel, Channel):

@@ -4,36 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
+from botocore.exceptions import BotoCoreError
 from kombu.asynchronous import set_event_loop
-from kombu.transport import SQS, virtual
-from kombu.transport.virtual.base import queue_declare_ok_t
+from kombu.transport import virtual
 
 from jobclaim.jobs.log import get_logger
-from jobclaim.jobs.storage.connect import PerProcess
-from jobclaim.jobs.storage.lean import client_of, requests_of
-from jobclaim.settings import Settings
+from jobclaim.jobs.storage.lean import requests_of
 from jobclaim.workers.transport import batches
+from jobclaim.workers.transport.client import sqs_client
 from jobclaim.workers.transport.http import MARGIN_SECONDS, Answer, PatientClient, PollConnection
 from jobclaim.workers.transport.inspect import Poison, bounded, build_message, read_envelope
 from jobclaim.workers.transport.plan import KEPT_RECEIVES, Policy, Poll, Unserved
 from jobclaim.workers.transport.poisoned import Poisoned, leave
 from jobclaim.workers.transport.poller import Poller
+from jobclaim.workers.transport.queues import QueueChannel, received
 
 log = get_logger("jobclaim.transport")
 
-_clients: Final[dict[tuple[str | None, str], PerProcess]] = {}
 
-
-def sqs_client(settings: Settings) -> Any:
-    """Return this process's one SQS client for these settings; kombu would make one per queue and connection."""
-    key = (settings.endpoint("sqs"), settings.region)
-    client = _clients.get(key) or _clients.setdefault(key, PerProcess(lambda: client_of(settings, "sqs")))
-    return client.get()
-
-
-class Channel(SQS.Channel):
+class Channel(QueueChannel):
     """A channel whose polls share the worker's processes, and whose deletes do not block the event loop.
 
     Attributes
@@ -51,10 +42,6 @@ class Channel(SQS.Channel):
         self._web: PatientClient | None = None
         self._connection_for_polls: PollConnection | None = None
         self._timer: Any = None
-        if not isinstance(getattr(SQS.Channel, "_queue_cache", None), property):  # 5.7 keeps them on the connection
-            # kombu 5.6 keeps these on the class, so all apps of a process would share their queues' URLs
-            self._queue_cache: dict[str, str] = {}
-            self._noack_queues: set[str] = set()
         super().__init__(*args, **kwargs)
         known = self.settings
         self.deletes = batches.Batcher("deleting messages", batches.delete(partial(sqs_client, known)))
@@ -62,21 +49,6 @@ class Channel(SQS.Channel):
         # hides messages of a paused queue until other workers' polls in progress end, which would get them one by one
         polls_end = known.wait_time_seconds + MARGIN_SECONDS
         self.postponed = batches.Batcher("postponing messages", batches.release(partial(sqs_client, known), polls_end))
-
-    @property
-    def settings(self) -> Settings:
-        """The app's settings."""
-        return self.transport_options["jobclaim_settings"]  # type: ignore[no-any-return]
-
-    # --- clients and queues
-    def sqs(self, queue: str | None = None) -> Any:
-        """Return the process's one client, whatever the queue."""
-        return sqs_client(self.settings)
-
-    def queue_declare(self, queue: str | None = None, passive: bool = False, **kwargs: Any) -> Any:
-        """Look up the queue's URL. kombu would also read the queue's length, on each connection, without using it."""
-        self._new_queue(queue)
-        return queue_declare_ok_t(queue, 0, 0)
 
     # --- polling
     @property
@@ -95,22 +67,27 @@ class Channel(SQS.Channel):
         return self._pollers[0]
 
     def basic_consume(
-        self, queue: str, no_ack: bool, callback: Callable[[Any], None], consumer_tag: str, *args: Any, **kwargs: Any
+        self, queue: str, no_ack: bool, callback: Callable[[Any], None], consumer_tag: str, **kwargs: Any
     ) -> Any:
         """Consume from a queue; its polls start with the event loop."""
         self._queue_callbacks[queue] = callback
-        return super().basic_consume(queue, no_ack, callback, consumer_tag, *args, **kwargs)
+        if no_ack:
+            self._noack_queues.add(queue)
+        if self.hub:
+            self.hub.call_soon(self._schedule_queue, queue)
+        return super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
 
     def basic_cancel(self, consumer_tag: str) -> Any:
         """Stop polling the consumer's queue; messages of a poll in progress are released."""
-        queue = self._tag_to_queue.get(consumer_tag)
+        queue = self._tag_to_queue.get(consumer_tag, "")
         self._queue_callbacks.pop(queue, None)
+        self._noack_queues.discard(queue)
         for poller in self._pollers:
             poller.remove(queue)
         return super().basic_cancel(consumer_tag)
 
     def _schedule_queue(self, queue: str) -> None:
-        """Start polling a queue; kombu calls this in the event loop when the queue gets a consumer."""
+        """Start polling a queue, if it still has a consumer."""
         if queue in self._queue_callbacks:
             known = self.settings.queue(queue) if queue in self.settings.queue_names else None
             if known is None:
@@ -159,7 +136,7 @@ class Channel(SQS.Channel):
             envelope = read_envelope(raw.get("Body"))
             headers = envelope.get("headers") or {}
             envelope = bounded(envelope)
-            payload = self._envelope_payload(envelope, "", raw, url)
+            payload = received(envelope, raw, url)
             message = build_message(lambda: self.Message(payload, channel=self))
             message.delivery_info["routing_key"] = queue  # the queue that it came from, whatever its headers name
         except Poison as poison:
@@ -210,6 +187,9 @@ class Channel(SQS.Channel):
             self.qos.ack(delivery_tag)
             self.returns.put(url, delivery_tag)
 
+    def _restore(self, message: Any) -> None:
+        self.returns.put(message.delivery_info["sqs_queue"], message.delivery_tag)
+
     def leave(self, delivery_tag: str) -> None:
         """Neither delete nor release a message: SQS redelivers it when its visibility timeout ends."""
         self.qos.ack(delivery_tag)
@@ -259,10 +239,20 @@ class Channel(SQS.Channel):
             self.deletes.close()
 
 
-class Transport(SQS.Transport):
-    """SQS transport of jobclaim's apps."""
+class Transport(virtual.Transport):
+    """SQS transport of jobclaim's apps; it has the attributes of kombu's."""
 
     Channel = Channel
+    connection_errors = (*virtual.Transport.connection_errors, BotoCoreError, OSError)
+    channel_errors = (*virtual.Transport.channel_errors, BotoCoreError)
+    driver_type = driver_name = "sqs"
+    polling_interval, wait_time_seconds = 1, 0
+    implements = virtual.Transport.implements.extend(asynchronous=True, exchange_type=frozenset(["direct"]))
+
+    @property
+    def default_connection_params(self) -> dict[str, Any]:
+        """The parameters that a connection has if its URL names no others."""
+        return {"port": self.default_port}
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Register the channels with the loop. After a reconnect, kombu's transport would have none, and never poll
