@@ -258,27 +258,24 @@ def _is_ours(item: Item) -> bool:
 
 def record_of(item: Item) -> WorkerRecord:
     """Read a worker's record; a value of an unexpected type counts as none, so that it cannot end a pass."""
-    from boto3.dynamodb.types import TypeDeserializer
-
-    read = TypeDeserializer().deserialize
-    row: dict[str, Any] = {name: read(value) for name, value in item.items()}  # type: ignore[arg-type]
     plain: dict[str, Any] = {name: text_in(item, name) for name in ("version", "host", "digest", "node", "tasks")}
     plain |= {name: number_in(item, name) for name in ("seen_at", "started_at", "pid", "concurrency")}
+    commands: Item = item.get("commands", {}).get("M", {})
     return WorkerRecord(
-        worker_id=row[schema.FLEET_KEY],
-        queues=_names(row.get("queues")),
-        jobs=_names(row.get("jobs")),
-        claims=_names(row["claims"]) if "claims" in row else None,
-        commands=dict(commands) if isinstance(commands := row.get("commands"), Mapping) else {},
-        drain=bool(row.get("drain")),
+        worker_id=text_in(item, schema.FLEET_KEY),
+        queues=_names_in(item, "queues"),
+        jobs=_names_in(item, "jobs"),
+        claims=_names_in(item, "claims") if "claims" in item else None,
+        commands={job_id: text_in(commands, job_id) for job_id in commands},
+        drain=bool(item.get("drain", {}).get("BOOL")),
         **plain,
     )
 
 
-def _names(several: Any) -> tuple[str, ...]:
-    if isinstance(several, (set, frozenset)):
-        return tuple(sorted(map(str, several)))
-    return tuple(map(str, several)) if isinstance(several, (list, tuple)) else ()
+def _names_in(item: Item, name: str) -> tuple[str, ...]:
+    """Read a list of texts, or a set of them."""
+    value = item.get(name, {})
+    return (*(str(one["S"]) for one in value.get("L", ()) if "S" in one), *sorted(value.get("SS", ())))
 
 
 def _key(worker_id: str) -> dict[str, Any]:

@@ -20,8 +20,10 @@ from tests.support.stack import ROOT
 from tests.support.waiting import wait_until
 
 UNUSED: Final = {
+    "boto3": "clients that are made only for rare requests",
     "celery.bin.celery": "Celery's other commands",
     "click_repl": "a shell",
+    "kombu.transport.SQS": "kombu's transport, which loads boto3",
     "prompt_toolkit": "a shell's terminal",
     "jinja2": "the template",
     "moto": "the embedded AWS",

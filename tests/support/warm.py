@@ -39,7 +39,6 @@ PATCHING = {"eventlet", "gevent"}
 """Pools that patch the standard library, which is too late once anything has imported it."""
 MODULES = (
     "billiard.synchronize",
-    "boto3.dynamodb.types",
     "celery.__main__",
     "celery.apps.worker",
     "celery.beat",
