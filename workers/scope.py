@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 from celery import Task
 
 from jobclaim.jobs import log
+from jobclaim.workers.attempt import soft_limit
 from jobclaim.workers.handle import handle_of, installed_on
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,6 +44,7 @@ def contained(tracer: Tracer, task: Any) -> Tracer:
 
     def trace(*args: Any, **kwargs: Any) -> Any:
         log.speak_for(handle_of(task.app))
+        soft_limit.begin_attempt()
         return tracer(*args, **kwargs)
 
     return lambda *args, **kwargs: copy_context().run(trace, *args, **kwargs)

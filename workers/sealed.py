@@ -19,10 +19,9 @@ from celery import Task
 from celery.utils.imports import symbol_by_name
 
 from jobclaim.workers.attempt.closing import answering, closing
+from jobclaim.workers.libraries import is_of_library
 from jobclaim.workers.scope import Tracer, contained
 
-LIBRARIES: Final = ("celery.", "jobclaim.")
-"""Prefixes of the modules whose classes are not the user's."""
 REMEDIES: Final = {
     "backend": "a job's state and result are stored in the job table, and with another result backend jobs would "
     "never end; remove it",
@@ -93,7 +92,7 @@ def hides(task: Any) -> Iterator[str]:
     The class is read from `__class__`: by `type`, a task that is not evaluated yet is one of Celery's proxies.
     """
     for cls in task.__class__.__mro__:
-        if cls.__module__.startswith(LIBRARIES) or issubclass(cls, Sealed):
+        if is_of_library(cls) or issubclass(cls, Sealed):
             continue
         for name in sorted(vars(cls).keys() & own_names(task.__class__)):
             why = REMEDIES.get(name, "it is jobclaim's own, and its tasks would run without jobclaim's part; rename it")

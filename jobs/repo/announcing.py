@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from jobclaim.jobs.failures import dead, hooks
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job, JobStatus
@@ -33,10 +36,15 @@ def announce_end(repo: Store, job: Job) -> None:
         failure = {"kind": str(job.failure.kind), "exception": job.failure.exception}
         log.error("job.failed", duration_seconds=duration, **failure, **job.log_context())
     else:
-        log.info("job.completed", duration_seconds=duration, **job.log_context())
+        announce_completion(job.finished_at - job.claimed_at, job.log_context())
         if healed := _of_retry(job):
             repo.counts.add(healed)
     announce_failure(repo, job)
+
+
+def announce_completion(duration_ms: int, context: Mapping[str, Any]) -> None:
+    """Log that a job was completed; ``context`` are its fields of log lines."""
+    log.info("job.completed", duration_seconds=duration_ms / 1000, **context)
 
 
 def _of_retry(job: Job) -> dict[str, int]:

@@ -21,7 +21,7 @@ from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.jobs.protocol.releases import Held, release_of
 from jobclaim.jobs.repo import delivery
-from jobclaim.jobs.repo.lasting import Lasting
+from jobclaim.jobs.repo.handing import Handing
 from jobclaim.jobs.storage.pauses import Pauses
 from jobclaim.jobs.storage.written import Written
 from jobclaim.jobs.transitions import Move
@@ -38,7 +38,7 @@ def early(job: Job, now: int) -> bool:
     return job.status is JobStatus.PENDING and job.available_at > now + EARLY_MS
 
 
-class Claiming(Lasting):
+class Claiming(Handing):
     """Claims jobs."""
 
     def claim_job(

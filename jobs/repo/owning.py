@@ -89,10 +89,7 @@ class Owning(Reading):
             raise InvalidInput(f"effects are made with COMPLETED only, not with {status_}; leave them out")
         claim, now = self._claim_on(job_id, status_, token), self.clock()
         if status_ is JobStatus.COMPLETED:
-            limit, until = self.settings.max_result_bytes, delivery.current().write_until(claim, now)
-            result = self.large.fitting(result, "result", limit, until=until)
-            window = None if ttl is None else checks.positive(ttl, "ttl", checks.MAX_WINDOW_SECONDS)
-            completed = lifecycle.completed(claim, result, now, self.retention, window=window)
+            completed = self._completed(claim, result, now, ttl)
             collected = Effects.of(effects, self.own_tables) if effects or beside else None
             if collected is None or not (len(collected) or beside):
                 return self._announced(self._end(claim, move, completed))
@@ -104,6 +101,13 @@ class Owning(Reading):
         return self._announced(
             self._end(claim, move, lifecycle.ended_badly(claim, move, status_, failure, now, self.retention))
         )
+
+    def _completed(self, claim: Job, result: Any, now: int, ttl: float | None) -> Job:
+        """Return the job with its result. Raises `InvalidInput`, `InvalidPayload`, `StoreUnavailable`."""
+        limit, until = self.settings.max_result_bytes, delivery.current().write_until(claim, now)
+        result = self.large.fitting(result, "result", limit, until=until)
+        window = None if ttl is None else checks.positive(ttl, "ttl", checks.MAX_WINDOW_SECONDS)
+        return lifecycle.completed(claim, result, now, self.retention, window=window)
 
     def _announced(self, job: Job) -> Job:
         announce_end(self, job)
@@ -207,7 +211,7 @@ class Owning(Reading):
             raise NotClaimed(job_id, status)
         job = self.get_job(job_id, large=False)  # claimed elsewhere, by the code that passed us the token
         if job.status is not JobStatus.PROCESSING or job.claim_token != token:
-            raise _lost(job_id, job)
+            raise lost_claim(job_id, job)
         return job
 
     def _end_with(self, claim: Job, done: Job, effects: Effects, beside: Sequence[Job]) -> Job:
@@ -244,12 +248,13 @@ class Owning(Reading):
         """Forget a claim that has ended, notify its delivery, and return the error that reports it."""
         self._claims.forget(claim.job_id, claim.claim_token)
         self._runs.forget(claim.claim_token)
-        lost = _lost(claim.job_id, now)
+        lost = lost_claim(claim.job_id, now)
         delivery.current().lost(claim, str(lost))
         return lost
 
 
-def _lost(job_id: str, now: Job | None) -> ClaimLost:
+def lost_claim(job_id: str, now: Job | None) -> ClaimLost:
+    """Return the error for a claim that has ended; ``now`` is the job as stored."""
     where = f"it is {now.status} in attempt {now.attempt}" if now else "it no longer exists"
     return ClaimLost(
         f"the claim on job {job_id!r} has ended: {where}; nothing was changed, so drop the outcome of this attempt"

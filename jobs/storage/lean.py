@@ -24,7 +24,7 @@ from jobclaim.jobs.clock import wait
 from jobclaim.jobs.storage import access, connect
 from jobclaim.jobs.storage.access import Access
 from jobclaim.jobs.storage.bodies import from_json, to_json
-from jobclaim.jobs.storage.bundle import Answer, Bundle, Tried, answer_of, connection, prepare
+from jobclaim.jobs.storage.bundle import Answer, Bundle, Request, Tried, answer_of, connection, prepare
 from jobclaim.jobs.storage.resilience import is_transient
 from jobclaim.jobs.storage.signing import CONTENT_TYPE, Signer
 from jobclaim.settings import Service, Settings
@@ -105,12 +105,17 @@ class LeanClient:
         Makes the boto3 client for the other requests.
     sleep : callable
         Waits for a number of seconds before the second try.
+
+    Attributes
+    ----------
+    longest_ms : int
+        Milliseconds that a request may take.
     """
 
     def __init__(self, known: Access, make: Callable[[], Any], sleep: Callable[[float], None] = wait) -> None:
         self.access = known
         self._tries = TRIES
-        self._longest_ms = int(1000 * known.read_seconds)
+        self.longest_ms = int(1000 * known.read_seconds)
         self._boto3s = connect.PerProcess(make)
         self._sleep = sleep
         self._options = {
@@ -145,7 +150,7 @@ class LeanClient:
         """Return a client with the same connections that tries once, for some seconds: for a process about to end."""
         copy = object.__new__(type(self))
         vars(copy).update(vars(self))
-        copy._tries, copy._longest_ms = 1, min(self._longest_ms, int(1000 * seconds))
+        copy._tries, copy.longest_ms = 1, min(self.longest_ms, int(1000 * seconds))
         return copy
 
     def _request(self, name: str, operation: str, **request: Any) -> Any:
@@ -204,7 +209,7 @@ class LeanClient:
         except IndexError:
             bundle = Bundle(self._options)
         bundle.start(
-            [request for request, answer in zip(requests, hooked, strict=True) if answer is None], self._longest_ms
+            [request for request, answer in zip(requests, hooked, strict=True) if answer is None], self.longest_ms
         )
 
         def finish() -> list[Tried]:
@@ -216,6 +221,14 @@ class LeanClient:
 
     def _again(self, operation: str, body: bytes, firsts: list[Callable[[], Tried]], **_: Any) -> Any:
         return self._ask(operation, body, firsts)
+
+    def connection(self) -> Any:
+        """Open a connection, on which the caller makes requests that it has from `signed`."""
+        return connection(self._options)
+
+    def signed(self, operation: str, body: bytes) -> Request:
+        """Return a request to be made on a `connection`, within `longest_ms`."""
+        return self._signed.headers(operation, body), body
 
     def _ask(self, operation: str, body: bytes, firsts: list[Callable[[], Tried]] | None = None) -> Any:
         """Make a request, and repeat it as often as the client retries; ``firsts`` has its first try, if it was begun.
@@ -246,7 +259,7 @@ class LeanClient:
             return hooked.status_code, hooked.content, 0
         curl = self._connection()
         try:
-            prepare(curl, (lines, body), self._longest_ms)
+            prepare(curl, (lines, body), self.longest_ms)
             return answer_of(curl, curl.perform_rb(), (lines, body))
         finally:
             self._idle.append(curl)  # it stays open for the next request of any thread

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -80,6 +80,8 @@ ENDS: Final[Mapping[Move, tuple[Code, Code | None, Code | None]]] = {
 }
 """The moves that end a run: as what it counts, and as what too if its job was retried, or was a dead letter. A release,
 a snooze or a wait ends no run: the job goes on."""
+Run: TypeAlias = tuple[int, str, str]
+"""The hour since the epoch, the task, and what is counted."""
 _DURATIONS: Final = tuple(f"{Code.DURATION}{number}" for number in range(LAST + 1))
 _OUTCOMES: Final = frozenset(Code) - {Code.DURATION, Code.WAIT}
 _WAITS: Final = tuple(f"{Code.WAIT}{number}" for number in range(LAST + 1))
@@ -103,8 +105,13 @@ class Statistics(Records):
 
     def moved(self, move: Move, before: Job, after: Job) -> None:
         """Count the end of a run; moves that do not end a run are ignored."""
+        if counted := self.counted(move, before, after):
+            self.add(counted)
+
+    def counted(self, move: Move, before: Job, after: Job) -> dict[Run, int]:
+        """Return what a move adds; nothing for one that does not end a run."""
         if (codes := ENDS.get(move)) is None:
-            return
+            return {}
         hour, task = self._clock() // HOUR_MS, before.task
         code, retried, dead = codes
         counted = {(hour, task, code.value): 1}  # `.value` because a member's own hash is slower
@@ -116,6 +123,10 @@ class Statistics(Records):
             counted[hour, task, _WAITS[bucket_of(before.wait_ms)]] = 1
         if code is Code.COMPLETED:
             counted[hour, task, _DURATIONS[bucket_of(after.finished_at - before.claimed_at)]] = 1
+        return counted
+
+    def add(self, counted: Mapping[Run, int]) -> None:
+        """Add what `counted` returned, maybe in another process."""
         self._pending.add(counted)
 
     def flush(self, *, last: bool = False) -> None:
@@ -138,7 +149,7 @@ class Statistics(Records):
         return True
 
 
-def requests(numbers: Mapping[tuple[int, str, str], int], table: str) -> Iterator[dict[str, Any]]:
+def requests(numbers: Mapping[Run, int], table: str) -> Iterator[dict[str, Any]]:
     """Build the requests that add numbers, by hour since the epoch, task and code."""
     runs: Counter[str] = Counter()
     for (_, task, name), number in numbers.items():

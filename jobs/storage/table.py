@@ -21,6 +21,7 @@ from jobclaim.jobs.errors import JobUnreadable, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job, JobStatus
 from jobclaim.jobs.storage.begun import begun
+from jobclaim.jobs.storage.bodies import from_json, to_json
 from jobclaim.jobs.storage.expressions import NOTHING_BARRED, Barred, update_request
 from jobclaim.jobs.storage.payload_items import PayloadItems
 from jobclaim.jobs.storage.resilience import FIRST_WAIT_SECONDS, persistently
@@ -181,6 +182,15 @@ class JobTable:
         """
         request = update_request(move, expected, changes, barred)
         return judged(self._conditional("update_item", {"Key": key_of(job_id), **request}, until), move, after)
+
+    def planned(self, before: Job, move: Move, after: Job) -> bytes:
+        """Return the JSON of the one request that `apply` would make for an update, to be made by any process."""
+        request = update_request(move, as_read(before), self.changes(before, after))
+        return to_json({"TableName": self.name, "Key": key_of(before.job_id), **request})
+
+    def make(self, request: bytes, *, until: int) -> Written:
+        """Make a planned request, retried as `apply` does; the caller judges a refusal."""
+        return self._conditional("update_item", from_json(request), until)
 
     def release_unread(self, job_id: str, token: str) -> None:
         """Release, uncharged, a job that was claimed by a version that cannot read it: it waits for one that can."""

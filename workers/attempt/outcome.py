@@ -10,6 +10,7 @@ from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded, TimeLimitEx
 from jobclaim.jobs import ClaimLost, Effects, FailureKind, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Failure
+from jobclaim.jobs.repo.handing import PlannedCompletion
 from jobclaim.jobs.repo.store import Store
 from jobclaim.workers.attempt import soft_limit
 from jobclaim.workers.submission.typed import CallDoesNotFit
@@ -45,6 +46,26 @@ def record_success(
     """
     together: dict[str, Any] = {"effects": effects, "beside": beside} if effects else {}
     return _write(repo, job_id, token, JobStatus.COMPLETED, result=result, ttl=ttl, **together)
+
+
+def record_planned(repo: JobRepo, planned: PlannedCompletion, *, until: int | None = None) -> None:
+    """Write a planned completion; a claim that has ended drops it, as `record_success` does.
+
+    Parameters
+    ----------
+    until : int, optional
+        Raise `StoreUnavailable` at that time, epoch milliseconds, instead of leaving the job to recovery at the end of
+        its lease.
+    """
+    try:
+        with soft_limit.passes_by():
+            repo.write_planned(planned, until=until)
+    except ClaimLost as error:
+        drop(JobStatus.COMPLETED, error, **planned.context)
+    except StoreUnavailable as error:
+        if until is not None and until < planned.until:
+            raise
+        log.error("job.outcome_not_recorded", outcome=str(JobStatus.COMPLETED), reason=str(error), **planned.context)
 
 
 def record_failure(
@@ -99,7 +120,7 @@ def _write(
         with soft_limit.passes_by():
             job = repo.update_status(job_id, status, token=token, **outcome)
     except (ClaimLost, JobNotFound) as error:
-        log.warning("claim.lost", outcome=str(status), reason=str(error))
+        drop(status, error)
         return None
     except StoreUnavailable as error:
         if retry:
@@ -108,6 +129,11 @@ def _write(
         return None
     end_spans(repo, job)
     return job
+
+
+def drop(status: JobStatus, error: Exception, **fields: Any) -> None:
+    """Log that an outcome is dropped, because its claim has ended."""
+    log.warning("claim.lost", outcome=str(status), reason=str(error), **fields)
 
 
 def end_spans(repo: Store, job: Job) -> None:

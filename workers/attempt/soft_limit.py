@@ -26,11 +26,12 @@ class SoftLimit(AbstractContextManager[None]):
 
     def __init__(self) -> None:
         self._writes = 0
+        self._has_ended = False
         self._of_body: Handler | None = None
 
     def __call__(self, *received: Any) -> None:
         """Handle the signal as the body does, else as billiard does; drop it while an outcome is written."""
-        if not self._writes:
+        if not (self._writes or self._has_ended):
             (self._of_body or soft_timeout_sighandler)(*received)
 
     def __enter__(self) -> None:
@@ -43,6 +44,16 @@ class SoftLimit(AbstractContextManager[None]):
     def __exit__(self, *_: object) -> None:
         if _is_main_thread():
             self._writes -= 1
+
+    def begin(self) -> None:
+        """Begin an attempt."""
+        self._has_ended = False
+
+    def end(self) -> None:
+        """Drop the signal until the next attempt begins."""
+        if _is_main_thread():
+            self._handle()
+            self._has_ended = True
 
     @contextmanager
     def handled_by(self, handler: Handler) -> Iterator[None]:
@@ -73,6 +84,16 @@ _handler: Final = SoftLimit()
 def passes_by() -> AbstractContextManager[None]:
     """Drop the signal inside the block; do nothing outside a child of the pool."""
     return _handler
+
+
+def begin_attempt() -> None:
+    """Begin an attempt, whose limit counts again."""
+    _handler.begin()
+
+
+def end_attempt() -> None:
+    """Drop the signal until the next attempt begins: the body has returned, and its answer is on the way."""
+    _handler.end()
 
 
 def handled_by(handler: Handler) -> AbstractContextManager[None]:

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from billiard.pool import RUN
 
+from jobclaim.workers.state import worker
+
 CONFIRM_SECONDS: Final = 1.0
 """Seconds that a stop waits for children to confirm jobs that they were just given: usually some milliseconds."""
 
@@ -159,11 +161,21 @@ def _is_given(inner: Any, job: Any) -> bool:
     return is_written or inner._state == RUN  # a closing pool writes nothing more
 
 
+def _has_news(inner: Any, job: Any) -> bool:
+    """Return whether a child is to confirm a job, or has handed its outcome over with an answer that is not read."""
+    return _is_given(inner, job) or (bool(job._accepted) and worker.current().is_handed_over(_token(job)))
+
+
+def _token(job: Any) -> str:
+    request = getattr(job._accept_callback, "__self__", None)
+    return str(getattr(request, "token", ""))
+
+
 def _read_confirmations(inner: Any) -> None:
-    """Read what children have answered, until they have confirmed all jobs that they have or it takes too long."""
+    """Read what children have answered, until nothing more is expected at once or it takes too long."""
     deadline, handler = time.monotonic() + CONFIRM_SECONDS, inner._result_handler
     while (left := deadline - time.monotonic()) > 0:
-        children = {job._write_to.outqR_fd: job._write_to for job in inner._cache.values() if _is_given(inner, job)}
+        children = {job._write_to.outqR_fd: job._write_to for job in inner._cache.values() if _has_news(inner, job)}
         for child in children.values():
             if not child._is_alive() and not child.dead:
                 inner.process_flush_queues(child)

@@ -17,18 +17,21 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from celery import signals
 from celery.worker import state
 
 from jobclaim.fleet.registered import Announcement, RegisteredTasks, own
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import JobError
 from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.repo.handing import PlannedCompletion
 from jobclaim.jobs.storage.pauses import KnownPauses
 from jobclaim.workers.messages.message import TOKEN
 from jobclaim.workers.process import active, unreported
 from jobclaim.workers.process.cancels import SETTLE_SECONDS, Cancels
 from jobclaim.workers.process.children import Children, keep_unconfirmed, read_answers_first
 from jobclaim.workers.process.heartbeat import BeatPace, Heartbeat
+from jobclaim.workers.process.outcomes import Outcomes
 from jobclaim.workers.process.pauses import PauseWatch
 from jobclaim.workers.process.recorder import Recorder
 from jobclaim.workers.process.request import JobRequest, OwnedRequest
@@ -77,6 +80,7 @@ class Parent:
         )
         self._announcement = Announcement(RegisteredTasks.of(app.jobclaim.repo), own(app.tasks))
         self._cancels = Cancels(app, self._children, self._recorder, self._records)
+        self._outcomes = Outcomes(app.jobclaim, hub, self._recorder, about.concurrency)
         self._shutdown = Shutdown(app, pool, self._children, self._recorder, self._cancels)
         self._seen: frozenset[str] = frozenset()
         self._overdue: set[OwnedRequest] = set()
@@ -85,6 +89,7 @@ class Parent:
 
     def start(self) -> None:
         """Begin, once the pool has forked."""
+        signals.worker_shutting_down.connect(self._stopping)
         self._heartbeat.start()
         self._supervisor.start()
 
@@ -106,6 +111,11 @@ class Parent:
     def started(self) -> None:
         """Handle a job that has started."""
         self._heartbeat.report_start()
+        self._outcomes.open()
+
+    def completed(self, planned: PlannedCompletion) -> None:
+        """Record the outcome that a child has handed over."""
+        self._outcomes.record(planned)
 
     def lost(self, request: OwnedRequest, error: BaseException) -> None:
         """Handle an attempt whose child is lost, or is being killed for its time limit."""
@@ -150,6 +160,10 @@ class Parent:
         return self._cancels.carry_out(record.commands)
 
     # --- the stop
+    def _stopping(self, **_: Any) -> None:
+        """Handle that a stop was requested, in the handler of its signal."""
+        self._outcomes.close()
+
     def close(self) -> None:
         """Finish recording and deregister; called when the pool is empty or its threads are abandoned."""
         self._stopped.set()

@@ -21,6 +21,7 @@ from celery.worker.state import task_ready
 from celery.worker.strategy import default
 
 from jobclaim.jobs.protocol.claims import new_token
+from jobclaim.workers.attempt.handing import Handed
 from jobclaim.workers.messages.adoption import NotAdopted, Unadoptable, Unanswered
 from jobclaim.workers.messages.message import DELIVERY, HEADER, TOKEN, address, delivery_of
 from jobclaim.workers.process.unreported import HeldAttempt
@@ -175,9 +176,20 @@ class JobRequest(OwnedRequest):
 
     def on_success(self, failed__retval__runtime: Any, **kwargs: Any) -> Any:
         """Handle the child's answer."""
-        if not failed__retval__runtime[0]:
+        failed, answer, runtime = failed__retval__runtime
+        if not failed:
             self._answered()
-        return super().on_success(failed__retval__runtime, **kwargs)
+            answer = self._taken(answer)
+        return super().on_success((failed, answer, runtime), **kwargs)
+
+    def _taken(self, answer: Any) -> Any:
+        """Return Celery's part of an answer; the outcome that it brings is recorded."""
+        if not isinstance(answer, Handed):
+            return answer
+        known = worker.current().owner
+        assert known is not None, "only a child of this process hands an outcome over"
+        known.completed(answer.planned)
+        return answer.answer
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Handle an attempt that raised, which its child has recorded (``return_ok``), or a child that is lost."""

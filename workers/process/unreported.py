@@ -33,6 +33,7 @@ from jobclaim.workers.attempt.outcome import kind_of, record_cancelled, record_f
 from jobclaim.workers.messages import call, links
 from jobclaim.workers.messages.message import HEADER, TOKEN
 from jobclaim.workers.results import notifying
+from jobclaim.workers.state import worker
 from jobclaim.workers.submission.dispatch import publish_if_due
 from jobclaim.workers.telemetry import traces
 
@@ -106,6 +107,8 @@ def unfinished(app: Celery, attempt: HeldAttempt, *, available_at: int | None = 
     available_at : int, optional
         When its body has certainly ended, epoch milliseconds: the next attempt does not start before.
     """
+    if worker.current().is_handed_over(attempt.token):
+        return False
     job = _read_or_resend(app, attempt)
     if job is None:
         return True
@@ -134,6 +137,8 @@ def unfinished(app: Celery, attempt: HeldAttempt, *, available_at: int | None = 
 
 def cancelled(app: Celery, attempt: HeldAttempt, reason: str) -> bool:
     """End the attempt as CANCELLED; ``False`` if it had ended otherwise."""
+    if worker.current().is_handed_over(attempt.token):
+        return False
     job = _read(app, attempt)
     if _is_mine(job, attempt, JobStatus.CANCELLED):
         after: Job | None = job  # an earlier try wrote it, but did not do what follows

@@ -27,7 +27,7 @@ from jobclaim.jobs import (
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Failure
 from jobclaim.jobs.storage.notes import Kind
-from jobclaim.workers.attempt import running
+from jobclaim.workers.attempt import handing, running
 from jobclaim.workers.attempt.coroutines import refuse_awaitable
 from jobclaim.workers.attempt.ending import BY_ITSELF
 from jobclaim.workers.attempt.original import original
@@ -61,14 +61,21 @@ class JobBackend(StoredResults):
             self.cancel_job(request, BY_ITSELF)
         else:
             try:
-                # with effects it has been completed already
-                job = getattr(request, "completed", None) or record_success(
-                    self.app.jobclaim.repo, job_id, token, result, getattr(request, "result_ttl", None)
-                )
+                job = self._complete(request, job_id, token, result)
             except InvalidPayload as error:
                 raise EncodeError(f"the task's return value cannot be stored: {error}") from error
             if job and request.chord:
                 self._count_completed(request, state, result)
+
+    def _complete(self, request: Any, job_id: str, token: str, result: Any) -> Job | None:
+        """Record a success; ``None`` if its claim has ended, or if it is planned, to be written after the tracer."""
+        if completed := getattr(request, "completed", None):
+            return completed  # type: ignore[no-any-return]  # with its effects
+        repo, ttl = self.app.jobclaim.repo, getattr(request, "result_ttl", None)
+        if getattr(request, "job", None) is not None and handing.is_possible(self.app.tasks[request.task], request):
+            request.planned = handing.plan(repo, job_id, token, result, ttl)
+            return None
+        return record_success(repo, job_id, token, result, ttl)
 
     def _count_completed(self, request: Any, state: str, result: Any) -> None:
         """Count a chord's member whose success is stored. An error is logged, because Celery would fail the member for

@@ -3,8 +3,8 @@
 ::
 
     0        8       16                    32                                    4096
-    | open   | unused | token of a cancelled | token ... |                           |
-    | until  |        | attempt, 16 bytes    |           |                           |
+    | open   | takes  | token of a cancelled | token ... |                           |
+    | until  | until  | attempt, 16 bytes    |           |                           |
 
 It is created before the pool forks, so every child has it, later replacements too. Where children are not forked, or
 outside of a worker, there is no board: then nothing is cancelled and the gate is open.
@@ -24,7 +24,7 @@ SLOT: Final = 16
 """Bytes of a claim token."""
 EMPTY: Final = b"\0" * SLOT
 
-_OPEN_UNTIL: Final = struct.Struct("=d")
+_TIME: Final = struct.Struct("=d")
 
 
 class Board:
@@ -37,11 +37,20 @@ class Board:
     @property
     def open_until(self) -> float:
         """Until when claims may be made, in seconds of `jobclaim.workers.state.worker.now`."""
-        return float(_OPEN_UNTIL.unpack_from(self._memory, 0)[0])
+        return float(_TIME.unpack_from(self._memory, 0)[0])
 
     @open_until.setter
     def open_until(self, at: float) -> None:
-        _OPEN_UNTIL.pack_into(self._memory, 0, at)
+        _TIME.pack_into(self._memory, 0, at)
+
+    @property
+    def takes_until(self) -> float:
+        """Until when the main process takes outcomes over, in the same seconds."""
+        return float(_TIME.unpack_from(self._memory, _TIME.size)[0])
+
+    @takes_until.setter
+    def takes_until(self, at: float) -> None:
+        _TIME.pack_into(self._memory, _TIME.size, at)
 
     def mark(self, token: str) -> bool:
         """Mark an attempt as to be cancelled; ``False`` if the token is invalid or there is no space."""

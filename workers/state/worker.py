@@ -20,8 +20,10 @@ import socket
 import time
 from typing import Any, Protocol
 
+from jobclaim.jobs.repo.handing import PlannedCompletion
 from jobclaim.jobs.storage.pauses import Pauses
 from jobclaim.workers.state.board import Board
+from jobclaim.workers.state.handed import HandedOver
 from jobclaim.workers.state.held import ClaimNotes, NotedClaim
 from jobclaim.workers.state.pauses import PausePage
 
@@ -41,6 +43,9 @@ class Owner(Protocol):
 
     def started(self) -> None:
         """Handle that a child has accepted a job."""
+
+    def completed(self, planned: PlannedCompletion) -> None:
+        """Record the outcome that a child has handed over."""
 
     def lost(self, request: Any, error: BaseException) -> None:
         """Handle that an attempt's child is lost."""
@@ -77,6 +82,8 @@ class Worker:
         self._board = Board() if shares else None
         self._held = ClaimNotes() if shares else None
         self._pauses = PausePage() if shares else None
+        self._handed = HandedOver() if shares else None
+        self._pid = os.getpid()
         self._owner: Owner | None = None
         self._owner_pid = 0
 
@@ -89,6 +96,26 @@ class Worker:
     def may_claim(self) -> bool:
         """Return whether a claim may be made now; always true outside of a worker."""
         return self._board is None or now() < self._board.open_until
+
+    # --- outcomes that the main process records
+    def take_outcomes(self, until: float) -> None:
+        """Let children hand outcomes over up to a time of `now`; 0: from now on they record theirs themselves."""
+        if self._board is not None:
+            self._board.takes_until = until
+
+    def takes_outcomes(self) -> bool:
+        """Return whether this process is a child whose main process records its outcomes now."""
+        return self._board is not None and os.getppid() == self._pid and now() < self._board.takes_until
+
+    def hand_over(self, token: str) -> bool:
+        """Note that the outcome of a claim is in the answer that this child is about to give; ``False``: it may not
+        be.
+        """
+        return self._handed is not None and self.takes_outcomes() and self._handed.put(token)
+
+    def is_handed_over(self, token: str) -> bool:
+        """Return whether the outcome of a claim is in an answer of a child, read or not."""
+        return self._handed is not None and self._handed.has(token)
 
     # --- pauses
     def tell_pauses(self, known: Pauses) -> None:

@@ -19,7 +19,8 @@ from jobclaim.fleet.rates import RateLimit
 from jobclaim.jobs import InvalidInput, checks
 from jobclaim.jobs.checks import MAX_COUNT
 from jobclaim.specs.refusals import did_you_mean
-from jobclaim.workers.sealed import LIBRARIES, hides
+from jobclaim.workers.libraries import is_of_library
+from jobclaim.workers.sealed import hides
 from jobclaim.workers.submission.idempotency import OWNERS
 from jobclaim.workers.submission.options import REFUSED
 
@@ -60,7 +61,7 @@ def given(task: Any) -> Iterator[tuple[str, Any]]:
     The class is read from `__class__`: by `type`, a task that is not evaluated yet is one of Celery's proxies.
     """
     for cls in task.__class__.__mro__:
-        if cls is Task or (cls.__module__.startswith(LIBRARIES) and "run" not in vars(cls)):
+        if cls is Task or (is_of_library(cls) and "run" not in vars(cls)):
             continue
         for name, value in vars(cls).items():
             if not name.startswith("_") and not _is_method(name, value):

@@ -19,8 +19,8 @@ from celery.utils.nodenames import gethostname, node_format, nodename
 from jobclaim.jobs import log, redaction
 from jobclaim.settings import Settings
 from jobclaim.specs.visible import visible_event
+from jobclaim.workers.libraries import LIBRARIES
 from jobclaim.workers.messages.adoption import NotAdopted
-from jobclaim.workers.sealed import LIBRARIES
 from jobclaim.workers.state import worker
 from jobclaim.workers.task import JobTask
 from jobclaim.workers.telemetry import metrics

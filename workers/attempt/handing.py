@@ -1,0 +1,106 @@
+"""Hand the outcome of a job that returned over to the main process, so that its child can claim the next one meanwhile.
+
+::
+
+    body ──▶ tracer ──▶ planned ──┬──▶ with the child's answer ──▶ main process: one request in its event loop
+                                  └──▶ by the child itself, where one of the conditions below does not hold
+
+Only a success that nothing follows is handed over: no user code and no other write of ours runs after it. The main
+process takes outcomes while its event loop runs and DynamoDB answers it; else a child records its own, as all others
+do (`jobclaim.workers.process.outcomes`).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+from celery import signals
+from celery.app.trace import task_has_custom
+from structlog.contextvars import get_contextvars
+
+from jobclaim.jobs import ClaimLost, JobNotFound, JobStatus
+from jobclaim.jobs.repo.handing import PlannedCompletion
+from jobclaim.workers.attempt import outcome, soft_limit
+from jobclaim.workers.libraries import is_of_library
+from jobclaim.workers.state import worker
+from jobclaim.workers.telemetry import traces
+
+MOST_BYTES: Final = 3_000
+"""Of a request that is handed over: with the rest of the answer it fits one write to the child's pipe, 4,096 bytes, of
+which the main process sees all or nothing (Linux, pipe(7), PIPE_BUF)."""
+SCALARS: Final = (str, int, float, bool, type(None))
+"""Values bound to log lines that the main process can read."""
+AFTER: Final = (signals.task_success, signals.task_postrun)
+"""Signals that Celery sends when the outcome is recorded."""
+
+
+class Handed(NamedTuple):
+    """A child's answer with the outcome that its main process is to record; ``answer`` is Celery's."""
+
+    answer: Any
+    planned: PlannedCompletion
+
+
+def is_possible(task: Any, request: Any) -> bool:
+    """Return whether the success of a claimed job may be recorded after its tracer has ended, by another process."""
+    job = request.job
+    return (
+        worker.current().takes_outcomes()
+        and not (request.chord or job.dead_retries or job.payload_mark or getattr(request, "takes_place", ""))
+        and not traces.is_on(task.jobclaim.settings)
+        and not _is_followed(task)
+    )
+
+
+def plan(repo: Any, job_id: str, token: str, result: Any, ttl: float | None) -> PlannedCompletion | None:
+    """Plan the completion of a claimed job, and let its soft limit pass: its body has returned in time.
+
+    Raises as `jobclaim.jobs.JobRepo.update_status`. ``None`` if the claim has ended.
+    """
+    soft_limit.end_attempt()
+    try:
+        return repo.plan_completion(job_id, token, result, ttl=ttl)  # type: ignore[no-any-return]
+    except (ClaimLost, JobNotFound) as error:
+        outcome.drop(JobStatus.COMPLETED, error)
+        return None
+
+
+def conclude(traced: Any, task: Any, request: Any) -> Any:
+    """Return the tracer's answer, with the planned completion if the main process takes it; else record that here."""
+    planned = take(request)
+    if planned is None:
+        return traced
+    bound = {name: value for name, value in get_contextvars().items() if name not in planned.context}
+    if (
+        traced.info is None
+        and len(planned.request) <= MOST_BYTES
+        and all(isinstance(value, SCALARS) for value in bound.values())
+        and worker.current().hand_over(planned.token)
+    ):
+        task.jobclaim.repo.hand_over(planned)
+        return traced._replace(retstr=Handed(traced.retstr, planned._replace(bound=bound)))
+    outcome.record_planned(task.jobclaim.repo, planned)
+    return traced
+
+
+def take(request: Any) -> PlannedCompletion | None:
+    """Return the completion that a request has planned, once."""
+    planned: PlannedCompletion | None = getattr(request, "planned", None)
+    if planned is not None:
+        request.planned = None
+    return planned
+
+
+def _is_followed(task: Any) -> bool:
+    """Return whether code of the user runs after an outcome: a hook, its own `Request`, or a handler of a signal."""
+    receivers = (receiver for signal in AFTER for receiver in signal._live_receivers(task))
+    return _has_hooks(task) or not all(map(is_of_library, receivers))
+
+
+@cache
+def _has_hooks(task: Any) -> bool:
+    from jobclaim.workers.process.request import JobRequest  # in workers only: submitters do not need it
+
+    is_hooked = task_has_custom(task, "on_success") or task_has_custom(task, "after_return")
+    return bool(is_hooked) or task.Request is not JobRequest

@@ -1,0 +1,206 @@
+"""Record the outcomes that children hand over, with requests in the worker's event loop.
+
+::
+
+    child: answer with its planned completion ──▶ event loop ──▶ one request ──▶ 200: logged and counted
+                                                                   └─ else ──▶ recorder's threads, until the lease ends
+
+A child that has handed its outcome over can claim its next job while this one is recorded, so that a job costs it one
+round trip instead of two. Outcomes are taken only while the loop turns and DynamoDB answers: each job that a child
+accepts opens that for some seconds, and a request that fails, or too many under way, close it. Then children record
+their outcomes themselves. So a process has at most one attempt, and a main process some few outcomes that are not
+recorded yet, for as long as a request takes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import pycurl
+
+from jobclaim.jobs import StoreUnavailable
+from jobclaim.jobs.log import get_logger, speaking_for
+from jobclaim.jobs.repo.handing import PlannedCompletion
+from jobclaim.jobs.storage.bundle import prepare
+from jobclaim.jobs.storage.inherited import leave_to_parent
+from jobclaim.jobs.storage.lean import LeanClient
+from jobclaim.workers.attempt.outcome import record_planned
+from jobclaim.workers.handle import Handle
+from jobclaim.workers.process.recorder import Recorder
+from jobclaim.workers.state import worker
+
+log = get_logger("jobclaim.worker")
+
+OPEN_SECONDS: Final = 5.0
+"""For how long an accepted job lets children hand outcomes over: one that takes longer records its own, unless others
+start meanwhile. It shows that the event loop turns."""
+MOST_PER_PROCESS: Final = 2
+"""Requests under way, per process of the pool, from which on children record their outcomes themselves."""
+LAST_SECONDS: Final = 1.0
+"""How long to wait for answers when the event loop ends."""
+ROUND_MS: Final = 10_000
+"""How long a recorder's thread tries before others get their turn."""
+OK: Final = 200
+Done = Callable[[PlannedCompletion, bool], None]
+
+
+class LoopRequests:
+    """Requests of one thread, in its event loop.
+
+    Parameters
+    ----------
+    hub : kombu.asynchronous.Hub
+    client : LeanClient
+    done : callable
+        Called once for each completion, with whether it was written.
+    """
+
+    def __init__(self, hub: Any, client: LeanClient, done: Done) -> None:
+        self._hub, self._client, self._done = hub, client, done
+        self._multi = leave_to_parent(pycurl.CurlMulti())
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._wake)
+        self._idle: list[Any] = []
+        self._used: dict[Any, PlannedCompletion] = {}
+        self._timer: Any = None
+        self._is_turning = False
+        hub.on_tick.add(self._turn)
+        hub.on_close.add(self._finish)
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    def start(self, planned: PlannedCompletion) -> bool:
+        """Begin a request; ``False`` outside the loop. Raises what makes a request impossible."""
+        if not self._is_turning:
+            return False
+        request = self._client.signed("UpdateItem", planned.request)
+        curl = self._idle.pop() if self._idle else self._opened()
+        prepare(curl, request, self._client.longest_ms)
+        self._multi.add_handle(curl)
+        self._used[curl] = planned
+        self._act(pycurl.SOCKET_TIMEOUT, 0)
+        return True
+
+    def _opened(self) -> Any:
+        curl = self._client.connection()
+        curl.setopt(pycurl.WRITEFUNCTION, len)  # what a success answers is empty, and a refusal is asked for again
+        return curl
+
+    # --- the loop
+    def _turn(self) -> None:
+        self._is_turning = True
+
+    def _watch(self, event: int, number: int, *_: Any) -> None:
+        if not self._is_turning:
+            return
+        self._hub.remove(number)  # never left behind: libcurl may close the socket next
+        if event in (pycurl.POLL_IN, pycurl.POLL_INOUT):
+            self._hub.add_reader(number, self._act, number, pycurl.CSELECT_IN)
+        if event in (pycurl.POLL_OUT, pycurl.POLL_INOUT):
+            self._hub.add_writer(number, self._act, number, pycurl.CSELECT_OUT)
+
+    def _wake(self, milliseconds: int) -> None:
+        """Keep the one timer that libcurl asks for; below 0 it asks for none."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if milliseconds >= 0 and self._is_turning:
+            self._timer = self._hub.call_later(milliseconds / 1000, self._act, pycurl.SOCKET_TIMEOUT, 0)
+
+    def _act(self, number: int, kind: int) -> None:
+        self._multi.socket_action(number, kind)
+        self._take_answers()
+
+    def _take_answers(self) -> None:
+        _, answered, failed = self._multi.info_read()
+        for curl in answered:
+            self._end(curl, curl.getinfo(pycurl.RESPONSE_CODE) == OK)
+        for curl, *_ in failed:
+            self._end(curl, False)
+
+    def _end(self, curl: Any, written: bool) -> None:
+        planned = self._used.pop(curl)
+        self._multi.remove_handle(curl)
+        self._idle.append(curl)
+        self._done(planned, written)
+
+    def _finish(self, _: Any) -> None:
+        """Wait for the last answers: the loop ends, or begins anew after a lost connection."""
+        self._is_turning, deadline = False, time.monotonic() + LAST_SECONDS
+        while self._used and time.monotonic() < deadline:
+            self._multi.select(0.05)
+            self._multi.socket_all()
+            self._take_answers()
+        for curl in list(self._used):
+            self._end(curl, False)
+
+
+class Outcomes:
+    """The outcomes that a worker's main process records for its children.
+
+    Parameters
+    ----------
+    hub : kombu.asynchronous.Hub, optional
+        The event loop; without one, children record their outcomes themselves.
+    processes : int
+        Processes of the pool.
+    """
+
+    def __init__(self, handle: Handle, hub: Any, recorder: Recorder, processes: int) -> None:
+        self._handle, self._recorder = handle, recorder
+        self._most = MOST_PER_PROCESS * processes
+        self._delayed: set[str] = set()
+        self._is_closed = False
+        client = handle.repo.table.client()
+        is_possible = hub is not None and isinstance(client, LeanClient)
+        self._requests = LoopRequests(hub, client, self._answered) if is_possible else None
+
+    def open(self) -> None:
+        """Let children hand outcomes over for some seconds, if all is well."""
+        if self._requests is None or self._is_closed:
+            return
+        is_well = not self._delayed and len(self._requests) < self._most
+        worker.current().take_outcomes(worker.now() + OPEN_SECONDS if is_well else 0.0)
+
+    def close(self) -> None:
+        """Take no more outcomes than those that are handed over already."""
+        self._is_closed = True
+        worker.current().take_outcomes(0.0)
+
+    def record(self, planned: PlannedCompletion) -> None:
+        """Record an outcome; called by the event loop, or by the pool when it closes."""
+        try:
+            started = self._requests is not None and self._requests.start(planned)
+        except Exception as error:  # noqa: BLE001 - such as missing credentials; the recorder's threads try on
+            log.warning("outcome.not_sent", error=type(error).__name__, **planned.context)
+            started = False
+        if not started:
+            self._delay(planned)
+
+    def _answered(self, planned: PlannedCompletion, written: bool) -> None:
+        if not written:
+            self._delay(planned)
+            return
+        with speaking_for(self._handle):
+            self._handle.repo.announce_planned(planned)
+
+    def _delay(self, planned: PlannedCompletion) -> None:
+        """Have a recorder's thread write an outcome, and take no others meanwhile."""
+        self._delayed.add(planned.token)
+        worker.current().take_outcomes(0.0)
+        if not self._recorder.submit(partial(self._write, planned)):
+            self._delayed.discard(planned.token)
+
+    def _write(self, planned: PlannedCompletion) -> None:
+        repo = self._handle.repo
+        try:
+            with speaking_for(self._handle):
+                record_planned(repo, planned, until=repo.clock() + ROUND_MS)
+        except StoreUnavailable:
+            self._delay(planned)
+            return
+        self._delayed.discard(planned.token)
