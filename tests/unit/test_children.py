@@ -24,6 +24,8 @@ class Job:
         self._write_to = None if point == WAITING else child
         self.writer = SimpleNamespace(gi_frame="a frame" if point == HALF_WRITTEN else None)
 
+    _accept_callback = None
+
     def _writer(self) -> Any:
         return self.writer
 

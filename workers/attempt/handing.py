@@ -12,11 +12,10 @@ do (`jobclaim.workers.process.outcomes`).
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from celery import signals
-from celery.app.trace import task_has_custom
 from structlog.contextvars import get_contextvars
 
 from jobclaim.jobs import ClaimLost, JobNotFound, JobStatus
@@ -31,8 +30,10 @@ MOST_BYTES: Final = 3_000
 which the main process sees all or nothing (Linux, pipe(7), PIPE_BUF)."""
 SCALARS: Final = (str, int, float, bool, type(None))
 """Values bound to log lines that the main process can read."""
+HOOKS: Final = ("on_success", "after_return", "Request")
+"""Attributes of a user's class of which Celery runs code when the outcome is recorded."""
 AFTER: Final = (signals.task_success, signals.task_postrun)
-"""Signals that Celery sends when the outcome is recorded."""
+"""Signals that Celery sends then."""
 
 
 class Handed(NamedTuple):
@@ -95,12 +96,10 @@ def take(request: Any) -> PlannedCompletion | None:
 def _is_followed(task: Any) -> bool:
     """Return whether code of the user runs after an outcome: a hook, its own `Request`, or a handler of a signal."""
     receivers = (receiver for signal in AFTER for receiver in signal._live_receivers(task))
-    return _has_hooks(task) or not all(map(is_of_library, receivers))
+    return _has_hooks(type(task)) or not all(map(is_of_library, receivers))
 
 
-@cache
-def _has_hooks(task: Any) -> bool:
-    from jobclaim.workers.process.request import JobRequest  # in workers only: submitters do not need it
-
-    is_hooked = task_has_custom(task, "on_success") or task_has_custom(task, "after_return")
-    return bool(is_hooked) or task.Request is not JobRequest
+@lru_cache(maxsize=1024)
+def _has_hooks(cls: type) -> bool:
+    own = (vars(one) for one in cls.__mro__[:-1] if not is_of_library(one))
+    return any(hook in names for names in own for hook in HOOKS)

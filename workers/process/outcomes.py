@@ -22,7 +22,7 @@ from typing import Any, Final
 import pycurl
 
 from jobclaim.jobs import StoreUnavailable
-from jobclaim.jobs.log import get_logger, speaking_for
+from jobclaim.jobs.log import speaking_for
 from jobclaim.jobs.repo.handing import PlannedCompletion
 from jobclaim.jobs.storage.bundle import prepare
 from jobclaim.jobs.storage.inherited import leave_to_parent
@@ -31,8 +31,6 @@ from jobclaim.workers.attempt.outcome import record_planned
 from jobclaim.workers.handle import Handle
 from jobclaim.workers.process.recorder import Recorder
 from jobclaim.workers.state import worker
-
-log = get_logger("jobclaim.worker")
 
 OPEN_SECONDS: Final = 5.0
 """For how long an accepted job lets children hand outcomes over: one that takes longer records its own, unless others
@@ -175,8 +173,7 @@ class Outcomes:
         """Record an outcome; called by the event loop, or by the pool when it closes."""
         try:
             started = self._requests is not None and self._requests.start(planned)
-        except Exception as error:  # noqa: BLE001 - such as missing credentials; the recorder's threads try on
-            log.warning("outcome.not_sent", error=type(error).__name__, **planned.context)
+        except Exception:  # noqa: BLE001 - such as missing credentials; a recorder's thread tries on, and reports it
             started = False
         if not started:
             self._delay(planned)

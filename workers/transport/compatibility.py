@@ -85,6 +85,7 @@ CALLED: Final = {
     "celery.app.trace:TraceInfo.handle_error_state": "self, task, req, eager=False, call_errbacks=True",
     "celery.app.trace:trace_ok_t": "retval, info, runtime, retstr",
     "celery.beat:Scheduler.apply_async": "self, entry, producer=None, advance=True, **kwargs",
+    "celery.utils.dispatch:Signal._live_receivers": "self, sender",
     "billiard.pool:soft_timeout_sighandler": "signum, frame",
 }
 """Functions that are called or overridden, with their parameters; a trailing ``=`` allows any default, ``...`` allows
@@ -109,6 +110,7 @@ READ: Final = {
     "vine:promise": ("fun",),
     "celery.worker.consumer:Consumer": ("controller", "pool", "hub", "timer", "app"),
     "celery.worker.request:Request": ("_request_dict", "_context", "acknowledged", "message"),
+    "billiard.pool:ApplyResult": ("_accepted", "_accept_callback", "_write_to"),
     "billiard.common": ("_should_have_exited",),
     "billiard.process:BaseProcess": ("_parent_pid",),
     "celery.worker.state": ("active_requests", "reserved_requests"),
