@@ -96,7 +96,7 @@ def take(request: Any) -> PlannedCompletion | None:
 def _is_followed(task: Any) -> bool:
     """Return whether code of the user runs after an outcome: a hook, its own `Request`, or a handler of a signal."""
     receivers = (receiver for signal in AFTER for receiver in signal._live_receivers(task))
-    return _has_hooks(type(task)) or not all(map(is_of_library, receivers))
+    return _has_hooks(task.__class__) or not all(map(is_of_library, receivers))
 
 
 @lru_cache(maxsize=1024)
