@@ -41,7 +41,7 @@ class PlannedCompletion(NamedTuple):
     runs : dict
         What the run adds to the statistics, as `jobclaim.jobs.storage.statistics.Statistics.counted` returns it.
     bound : dict
-        Other fields that the planning process had bound to its log lines.
+        Fields that the planning process had bound to its log lines.
     """
 
     job_id: str

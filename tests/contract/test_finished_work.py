@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from jobclaim.jobs import Job, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.failures.aws_codes import ACCESS, THROTTLES
-from tests.contract.stores import LossyClient, Store
+from tests.contract.stores import LossyClient, Store, complete_as_planned
 
 CODES = [
     "TransactionConflictException",
@@ -39,6 +39,7 @@ CODES = [
 LOUD = "aws.failing"
 ENDS: dict[str, Callable[[JobRepo, Job], Job]] = {
     "complete": lambda repo, job: repo.update_status(job.job_id, "COMPLETED", result=[1], token=job.claim_token),
+    "complete as planned": complete_as_planned,
     "fail": lambda repo, job: repo.update_status(job.job_id, "FAILED", error="no", token=job.claim_token),
     "stop": lambda repo, job: repo.update_status(job.job_id, "CANCELLED", token=job.claim_token),
     "retry": lambda repo, job: repo.reschedule(job.job_id, error="busy", token=job.claim_token),
@@ -68,12 +69,13 @@ def test_finished_work_outlives_an_error_that_may_pass(store: Store, code: str, 
     assert len(told) < 5
 
 
-def test_it_is_tried_until_the_lease_ends_and_no_longer(store: Store) -> None:
+@pytest.mark.parametrize("end", ["complete", "complete as planned"])
+def test_it_is_tried_until_the_lease_ends_and_no_longer(store: Store, end: str) -> None:
     _, claim = store.claimed()
     line = LossyClient(store.line, arrives=False, times=10_000, error=lambda: refusal("AccessDeniedException"))
 
     with pytest.raises(StoreUnavailable, match="AccessDenied"):
-        ENDS["complete"](store.repo(line), claim)
+        ENDS[end](store.repo(line), claim)
 
     assert store.clock() == claim.lease_expires_at
     assert line.writes > 100

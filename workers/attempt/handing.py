@@ -72,7 +72,7 @@ def conclude(traced: Any, task: Any, request: Any) -> Any:
     planned = take(request)
     if planned is None:
         return traced
-    bound = {name: value for name, value in get_contextvars().items() if name not in planned.context}
+    bound = get_contextvars()
     if (
         traced.info is None
         and len(planned.request) <= MOST_BYTES

@@ -24,6 +24,7 @@ import pycurl
 from jobclaim.jobs import StoreUnavailable
 from jobclaim.jobs.log import speaking_for
 from jobclaim.jobs.repo.handing import PlannedCompletion
+from jobclaim.jobs.storage.bodies import from_json
 from jobclaim.jobs.storage.bundle import prepare
 from jobclaim.jobs.storage.inherited import leave_to_parent
 from jobclaim.jobs.storage.lean import LeanClient
@@ -45,6 +46,23 @@ OK: Final = 200
 Done = Callable[[PlannedCompletion, bool], None]
 
 
+class Line:
+    """A connection with the answer to its last request."""
+
+    __slots__ = ("body", "curl")
+
+    def __init__(self, curl: Any) -> None:
+        self.curl, self.body = curl, bytearray()
+        curl.setopt(pycurl.WRITEFUNCTION, self.body.extend)
+
+    def is_ok(self) -> bool:
+        """Return whether DynamoDB has made the write; a proxy may answer with status 200 too, but not with JSON."""
+        try:
+            return self.curl.getinfo(pycurl.RESPONSE_CODE) == OK and isinstance(from_json(bytes(self.body)), dict)
+        except ValueError:
+            return False
+
+
 class LoopRequests:
     """Requests of one thread, in its event loop.
 
@@ -61,8 +79,8 @@ class LoopRequests:
         self._multi = leave_to_parent(pycurl.CurlMulti())
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._wake)
-        self._idle: list[Any] = []
-        self._used: dict[Any, PlannedCompletion] = {}
+        self._idle: list[Line] = []
+        self._used: dict[Any, tuple[Line, PlannedCompletion]] = {}
         self._timer: Any = None
         self._is_turning = False
         hub.on_tick.add(self._turn)
@@ -76,17 +94,13 @@ class LoopRequests:
         if not self._is_turning:
             return False
         request = self._client.signed("UpdateItem", planned.request)
-        curl = self._idle.pop() if self._idle else self._opened()
-        prepare(curl, request, self._client.longest_ms)
-        self._multi.add_handle(curl)
-        self._used[curl] = planned
+        line = self._idle.pop() if self._idle else Line(self._client.connection())
+        line.body.clear()
+        prepare(line.curl, request, self._client.longest_ms)
+        self._multi.add_handle(line.curl)
+        self._used[line.curl] = line, planned
         self._act(pycurl.SOCKET_TIMEOUT, 0)
         return True
-
-    def _opened(self) -> Any:
-        curl = self._client.connection()
-        curl.setopt(pycurl.WRITEFUNCTION, len)  # what a success answers is empty, and a refusal is asked for again
-        return curl
 
     # --- the loop
     def _turn(self) -> None:
@@ -116,25 +130,25 @@ class LoopRequests:
     def _take_answers(self) -> None:
         _, answered, failed = self._multi.info_read()
         for curl in answered:
-            self._end(curl, curl.getinfo(pycurl.RESPONSE_CODE) == OK)
+            self._end(curl, answered=True)
         for curl, *_ in failed:
-            self._end(curl, False)
+            self._end(curl)
 
-    def _end(self, curl: Any, written: bool) -> None:
-        planned = self._used.pop(curl)
+    def _end(self, curl: Any, *, answered: bool = False) -> None:
+        line, planned = self._used.pop(curl)
         self._multi.remove_handle(curl)
-        self._idle.append(curl)
-        self._done(planned, written)
+        self._idle.append(line)
+        self._done(planned, answered and line.is_ok())
 
     def _finish(self, _: Any) -> None:
         """Wait for the last answers: the loop ends, or begins anew after a lost connection."""
         self._is_turning, deadline = False, time.monotonic() + LAST_SECONDS
         while self._used and time.monotonic() < deadline:
             self._multi.select(0.05)
-            self._multi.socket_all()
+            self._multi.perform()
             self._take_answers()
         for curl in list(self._used):
-            self._end(curl, False)
+            self._end(curl)
 
 
 class Outcomes:

@@ -1,0 +1,330 @@
+"""What a main process does with the outcomes that its children hand over."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from botocore.exceptions import NoCredentialsError
+from kombu.asynchronous import Hub
+
+from jobclaim.jobs import ClaimLost, StoreUnavailable
+from jobclaim.jobs.repo.handing import PlannedCompletion
+from jobclaim.jobs.storage.lean import LeanClient, client_of
+from jobclaim.settings import Settings
+from jobclaim.workers.process import outcomes
+from jobclaim.workers.process.outcomes import Outcomes
+from jobclaim.workers.state import worker
+
+MADE, CLOSED, HANGS = (200, b"{}"), "closed", "hangs"
+LONGEST_SECONDS = 30.0
+
+
+class Server(ThreadingHTTPServer):
+    """DynamoDB, which answers each request as the test has laid out."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.answers: queue.Queue[Any] = queue.Queue()
+        self.asked: list[bytes] = []
+        self.lines = set[Any]()
+        self.ended = threading.Event()
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One kept connection."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_POST(self) -> None:
+        self.server.lines.add(self.client_address)
+        self.server.asked.append(self.rfile.read(int(self.headers["Content-Length"])))
+        answer = self.server.answers.get(timeout=LONGEST_SECONDS)
+        if answer in (HANGS, CLOSED):
+            if answer == HANGS:
+                self.server.ended.wait(LONGEST_SECONDS)
+            self.close_connection = True
+            return
+        status, body = answer
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class Repo:
+    """What the outcomes use of a repo; its second way to write is scripted."""
+
+    def __init__(self, client: Any) -> None:
+        self.table = SimpleNamespace(client=lambda: client)
+        self.clock = lambda: 1_000_000
+        self.announced: list[str] = []
+        self.written: list[tuple[str, int | None]] = []
+        self.errors: list[Exception] = []
+
+    def announce_planned(self, planned: PlannedCompletion) -> None:
+        self.announced.append(planned.token)
+
+    def write_planned(self, planned: PlannedCompletion, *, until: int | None = None) -> None:
+        self.written.append((planned.token, until))
+        if self.errors:
+            raise self.errors.pop(0)
+
+
+class Recorder:
+    """Keeps what it is to do until the test does it."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], None]] = []
+        self.is_full = False
+
+    def submit(self, record: Callable[[], None]) -> bool:
+        if not self.is_full:
+            self.waiting.append(record)
+        return not self.is_full
+
+    def run(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for record in waiting:
+            record()
+
+
+class World:
+    """A main process with two children."""
+
+    def __init__(self, server: Server, client: Any, hub: Any) -> None:
+        self.server, self.hub = server, hub
+        self.repo, self.recorder = Repo(client), Recorder()
+        handle: Any = SimpleNamespace(repo=self.repo, name="app")
+        recorder: Any = self.recorder
+        self.outcomes = Outcomes(handle, hub, recorder, processes=2)
+        self.loop: Any = hub.create_loop() if hub else None
+
+    def takes(self) -> bool:
+        """Accept a job, and return whether children hand outcomes over then."""
+        self.outcomes.open()
+        board = worker.current()._board
+        assert board is not None
+        return worker.now() < board.takes_until
+
+    def turn_until(self, condition: Callable[[], Any]) -> None:
+        """Turn the event loop."""
+        deadline = time.monotonic() + LONGEST_SECONDS
+        self.hub.call_repeatedly(0.02, lambda: None)
+        while not condition():
+            assert time.monotonic() < deadline
+            next(self.loop)
+
+    def record(self, *tokens: str) -> None:
+        """Turn the loop once, and get outcomes."""
+        if self.loop:
+            self.hub.call_soon(lambda: None)
+            next(self.loop)
+        for token in tokens:
+            self.outcomes.record(planned(token))
+
+
+def is_announced(world: World, token: str) -> bool:
+    return token in world.repo.announced
+
+
+def planned(token: str) -> PlannedCompletion:
+    return PlannedCompletion(f"job of {token}", token, f'{{"of": "{token}"}}'.encode(), 2_000_000, 5, {"task": "t"}, {})
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as made:
+        thread = threading.Thread(target=made.serve_forever, args=(0.01,))
+        thread.start()
+        yield made
+        made.ended.set()
+        made.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    made = Hub()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(server: Server, monkeypatch: pytest.MonkeyPatch) -> LeanClient:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "key")
+    made = client_of(Settings(_env_file=None, endpoint_url=f"http://127.0.0.1:{server.server_port}"), "dynamodb")
+    assert isinstance(made, LeanClient)
+    return made
+
+
+@pytest.fixture
+def world(server: Server, client: LeanClient, hub: Hub) -> Iterator[World]:
+    worker.begin()
+    yield World(server, client, hub)
+    worker.end()
+
+
+def test_an_outcome_is_written_by_the_event_loop_and_announced(world: World) -> None:
+    assert world.takes()
+    for token in ("a", "b", "c"):
+        world.server.answers.put(MADE)
+        world.record(token)
+        world.turn_until(partial(is_announced, world, token))
+
+    assert world.server.asked == [planned(token).request for token in ("a", "b", "c")]
+    assert (world.repo.announced, world.recorder.waiting) == (["a", "b", "c"], [])
+    assert len(world.server.lines) == 1
+    assert world.takes()
+
+
+def test_outcomes_of_several_children_are_under_way_together(world: World) -> None:
+    world.record("a", "b")
+    world.turn_until(lambda: len(world.server.asked) == 2)
+    for _ in range(2):
+        world.server.answers.put(MADE)
+    world.turn_until(lambda: set(world.repo.announced) == {"a", "b"})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (400, b'{"__type": "ConditionalCheckFailedException"}'),
+        (500, b"{}"),
+        (200, b"<html>a captive portal</html>"),
+        (200, b"[]"),
+        (200, b""),
+        CLOSED,
+    ],
+)
+def test_what_was_not_written_at_once_goes_to_the_recorder(world: World, answer: Any) -> None:
+    assert world.takes()
+    for _ in range(3):  # libcurl may repeat a request whose connection is closed
+        world.server.answers.put(answer)
+    world.record("a")
+    world.turn_until(lambda: world.recorder.waiting)
+
+    assert not world.takes()
+    world.recorder.run()
+    assert world.repo.written == [("a", world.repo.clock() + outcomes.ROUND_MS)]
+    assert world.repo.announced == []
+    assert world.takes()
+
+
+def test_an_answer_that_does_not_come_in_time_is_none(world: World, client: LeanClient) -> None:
+    client.longest_ms = 50
+    world.server.answers.put(HANGS)
+    world.record("a")
+    world.turn_until(lambda: world.recorder.waiting)
+
+
+def test_a_request_that_cannot_be_made_goes_to_the_recorder(
+    world: World, client: LeanClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise NoCredentialsError
+
+    monkeypatch.setattr(client, "signed", refuse)
+    world.record("a")
+    assert len(world.recorder.waiting) == 1
+
+
+def test_during_an_outage_others_get_their_turn(world: World) -> None:
+    world.outcomes._requests = None
+    world.record("a", "b")
+    world.repo.errors = [StoreUnavailable("down")] * 2
+    world.recorder.run()
+    assert not world.takes()
+    world.recorder.run()
+    assert [token for token, _ in world.repo.written] == ["a", "b", "a", "b"]
+    assert world.recorder.waiting == []
+
+
+def test_a_claim_that_has_ended_drops_its_outcome(world: World) -> None:
+    world.outcomes._requests = None
+    world.record("a")
+    world.repo.errors = [ClaimLost("ended")]
+    world.recorder.run()
+    assert (world.recorder.waiting, world.outcomes._delayed) == ([], set())
+
+
+def test_outcomes_that_no_thread_can_write_do_not_close_the_way_for_others(world: World) -> None:
+    world.recorder.is_full = True
+    world.outcomes._requests, requests = None, world.outcomes._requests
+    world.record("a")
+    world.outcomes._requests = requests
+    assert world.takes()
+
+
+def test_no_more_are_taken_than_two_for_each_child(world: World) -> None:
+    world.record("a", "b", "c")
+    assert world.takes()
+    world.record("d")
+    assert not world.takes()
+    for _ in range(4):
+        world.server.answers.put(MADE)
+    world.turn_until(lambda: len(world.repo.announced) == 4)
+    assert world.takes()
+
+
+def test_when_the_loop_ends_the_last_answers_are_waited_for(world: World) -> None:
+    world.record("a")
+    world.server.answers.put(MADE)
+    world.hub.reset()
+    assert (world.repo.announced, world.recorder.waiting) == (["a"], [])
+
+    world.outcomes.record(planned("b"))  # by the pool, which closes
+    assert len(world.recorder.waiting) == 1
+
+
+def test_when_the_loop_ends_an_answer_is_not_waited_for_long(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcomes, "LAST_SECONDS", 0.05)
+    world.record("a")
+    world.hub.reset()
+    assert len(world.recorder.waiting) == 1
+
+    world.recorder.run()
+    world.loop = world.hub.create_loop()
+    world.server.answers.put(MADE)
+    world.server.answers.put(MADE)
+    world.record("b")
+    world.turn_until(lambda: world.repo.announced == ["b"])
+
+
+def test_without_an_event_loop_children_record_their_outcomes(server: Server, client: LeanClient) -> None:
+    worker.begin()
+    try:
+        world = World(server, client, None)
+        assert not world.takes()
+        world.record("a")
+        assert len(world.recorder.waiting) == 1
+    finally:
+        worker.end()
+
+
+def test_boto3s_client_records_no_outcome_in_the_loop(server: Server, client: LeanClient, hub: Hub) -> None:
+    worker.begin()
+    try:
+        assert not World(server, client.boto3s, hub).takes()
+    finally:
+        worker.end()
+
+
+def test_nothing_is_taken_after_a_stop_was_requested(world: World) -> None:
+    assert world.takes()
+    world.outcomes.close()
+    assert not world.takes()
