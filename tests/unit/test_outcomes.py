@@ -70,10 +70,12 @@ class Repo:
 
     def __init__(self, client: Any) -> None:
         self.table = SimpleNamespace(client=lambda: client)
-        self.clock = lambda: 1_000_000
         self.announced: list[str] = []
         self.written: list[tuple[str, int | None]] = []
         self.errors: list[Exception] = []
+
+    def clock(self) -> int:
+        return 1_000_000
 
     def announce_planned(self, planned: PlannedCompletion) -> None:
         self.announced.append(planned.token)

@@ -19,7 +19,7 @@ from celery.exceptions import Ignore, Reject
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Failure
 from jobclaim.jobs.transitions import Move
-from jobclaim.workers.attempt import answer, handing, leaving, outcome
+from jobclaim.workers.attempt import answer, handing, leaving
 from jobclaim.workers.attempt.exceptions import exception_of
 from jobclaim.workers.attempt.leaving import End
 from jobclaim.workers.scope import Tracer
@@ -41,7 +41,7 @@ def closing(tracer: Tracer, task: Any) -> Tracer:
         try:
             traced = tracer(*args, **kwargs)
         except BaseException as error:
-            _record_planned(task)
+            handing.record_here(task.jobclaim.repo, _claimed.get())  # the body had returned
             _close(task, End(Move.FAIL, error))
             raise
         traced = handing.conclude(traced, task, _claimed.get())
@@ -75,12 +75,6 @@ def answering(tracer: Tracer) -> Tracer:
         return traced
 
     return trace
-
-
-def _record_planned(task: Any) -> None:
-    """Record the success of a body that returned, though something was raised after it."""
-    if planned := handing.take(_claimed.get()):
-        outcome.record_planned(task.jobclaim.repo, planned)
 
 
 def _end_of(info: Any) -> End:

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from celery import signals
 from structlog.contextvars import get_contextvars
 
-from jobclaim.jobs import ClaimLost, JobNotFound, JobStatus
+from jobclaim.jobs import ClaimLost, JobNotFound, JobRepo, JobStatus
 from jobclaim.jobs.repo.handing import PlannedCompletion
 from jobclaim.workers.attempt import outcome, soft_limit
 from jobclaim.workers.libraries import is_of_library
@@ -54,14 +54,14 @@ def is_possible(task: Any, request: Any) -> bool:
     )
 
 
-def plan(repo: Any, job_id: str, token: str, result: Any, ttl: float | None) -> PlannedCompletion | None:
+def plan(repo: JobRepo, job_id: str, token: str, result: Any, ttl: float | None) -> PlannedCompletion | None:
     """Plan the completion of a claimed job, and let its soft limit pass: its body has returned in time.
 
     Raises as `jobclaim.jobs.JobRepo.update_status`. ``None`` if the claim has ended.
     """
     soft_limit.end_attempt()
     try:
-        return repo.plan_completion(job_id, token, result, ttl=ttl)  # type: ignore[no-any-return]
+        return repo.plan_completion(job_id, token, result, ttl=ttl)
     except (ClaimLost, JobNotFound) as error:
         outcome.drop(JobStatus.COMPLETED, error)
         return None
@@ -69,7 +69,7 @@ def plan(repo: Any, job_id: str, token: str, result: Any, ttl: float | None) -> 
 
 def conclude(traced: Any, task: Any, request: Any) -> Any:
     """Return the tracer's answer, with the planned completion if the main process takes it; else record that here."""
-    planned = take(request)
+    planned: PlannedCompletion | None = getattr(request, "planned", None)
     if planned is None:
         return traced
     bound = get_contextvars()
@@ -79,18 +79,19 @@ def conclude(traced: Any, task: Any, request: Any) -> Any:
         and all(isinstance(value, SCALARS) for value in bound.values())
         and worker.current().hand_over(planned.token)
     ):
+        request.planned = None
         task.jobclaim.repo.hand_over(planned)
         return traced._replace(retstr=Handed(traced.retstr, planned._replace(bound=bound)))
-    outcome.record_planned(task.jobclaim.repo, planned)
+    record_here(task.jobclaim.repo, request)
     return traced
 
 
-def take(request: Any) -> PlannedCompletion | None:
-    """Return the completion that a request has planned, once."""
+def record_here(repo: JobRepo, request: Any) -> None:
+    """Record the completion that a request has planned, if any, before anything else: its body has returned."""
     planned: PlannedCompletion | None = getattr(request, "planned", None)
     if planned is not None:
         request.planned = None
-    return planned
+        outcome.record_planned(repo, planned)
 
 
 def _is_followed(task: Any) -> bool:

@@ -104,6 +104,7 @@ class JobBackend(StoredResults):
         run.
         """
         (job_id, token), in_child = _claim(request), _in_child()
+        handing.record_here(self.app.jobclaim.repo, request)
         if job_id is None:
             super().mark_as_failure(task_id, original(exc), traceback, request, store_result, call_errbacks, state)
         elif _saw_cancel(request):
