@@ -31,7 +31,7 @@ from jobclaim.workers.process import active, unreported
 from jobclaim.workers.process.cancels import SETTLE_SECONDS, Cancels
 from jobclaim.workers.process.children import Children, keep_unconfirmed, read_answers_first
 from jobclaim.workers.process.heartbeat import BeatPace, Heartbeat
-from jobclaim.workers.process.outcomes import Outcomes
+from jobclaim.workers.process.outcomes import LAST_SECONDS, Outcomes
 from jobclaim.workers.process.pauses import PauseWatch
 from jobclaim.workers.process.recorder import Recorder
 from jobclaim.workers.process.request import JobRequest, OwnedRequest
@@ -163,6 +163,10 @@ class Parent:
     def _stopping(self, **_: Any) -> None:
         """Handle that a stop was requested, in the handler of its signal."""
         self._outcomes.close()
+
+    def flush(self) -> None:
+        """Wait for a moment until what was submitted to the recorder is written."""
+        self._recorder.flush(LAST_SECONDS)
 
     def close(self) -> None:
         """Finish recording and deregister; called when the pool is empty or its threads are abandoned."""

@@ -24,13 +24,22 @@ class ParentStep(bootsteps.StartStopStep):
     """
 
     requires = ("celery.worker.components:Pool",)
+    parent: Parent | None = None
 
     def start(self, worker: Any) -> None:
         """Start."""
         parent = Parent(worker.app, worker.pool, worker.hub, _about(worker))
         this.current().owner = parent
         parent.start()
+        self.parent = parent
         signals.worker_shutdown.connect(partial(_end, parent), weak=False)
+
+    def stop(self, worker: Any) -> None:
+        """Record what children have handed over: after a cold stop, no `worker_shutdown` follows."""
+        if self.parent is not None:
+            self.parent.flush()
+
+    terminate = stop
 
 
 class ProtectionStep(bootsteps.StartStopStep):

@@ -1,0 +1,94 @@
+"""An answer that is not read when something happens: imported by a worker, whose loop stands still until it is given.
+
+``TESTS_MOMENT`` names what then happens to the main process: a signal, or an error of its connection. ``killed`` kills
+the child when it has answered; ``mute`` only makes children unable to record a success.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from billiard.pool import READY, Worker
+from celery import shared_task
+from celery.signals import worker_process_init
+from celery.worker import state
+from kombu.asynchronous import get_event_loop
+
+from jobclaim.jobs import JobRepo
+from jobclaim.workers import JobTask
+from jobclaim.workers.attempt import outcome
+from jobclaim.workers.process.request import JobRequest
+from tests.support.waiting import wait_until
+
+MOMENT = os.environ.get("TESTS_MOMENT", "")
+LONGEST_SECONDS = 60.0
+usual_loop, usual_accepted = Worker.workloop, JobRequest.on_accepted
+
+
+def folder() -> Path:
+    """Return where the processes leave files for each other."""
+    return Path(os.environ["JOBCLAIM_TEST_EVIDENCE"]).parent
+
+
+def loop(worker: Any, *args: Any, **options: Any) -> Any:
+    """Do the child's work, and say that it has answered."""
+    put = worker.outq.put
+
+    def put_and_say(answer: Any) -> None:
+        put(answer)
+        if answer[0] == READY:
+            (folder() / "answered").touch()
+            if MOMENT == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    worker.outq.put = put_and_say
+    return usual_loop(worker, *args, **options)
+
+
+def accepted(request: Any, *args: Any) -> None:
+    """Stop the loop when a job has begun for the first time."""
+    usual_accepted(request, *args)
+    if not (folder() / "go").exists():
+        get_event_loop().call_later(0, stand_still)
+
+
+def stand_still() -> None:
+    """Wait until the child has answered, and end the loop before it reads the answer."""
+    (folder() / "go").touch()
+    wait_until((folder() / "answered").exists, LONGEST_SECONDS, "the child answers")
+    if MOMENT.startswith("SIG"):
+        os.kill(os.getpid(), signal.Signals[MOMENT])
+        state.maybe_shutdown()
+    elif MOMENT == "lost connection":
+        raise ConnectionResetError("as the test says")
+
+
+if MOMENT and MOMENT != "mute":
+    Worker.workloop, JobRequest.on_accepted = loop, accepted
+
+
+@worker_process_init.connect
+def make_mute(**_: Any) -> None:
+    """Make this child unable to record a success."""
+    if MOMENT == "mute":
+
+        def refuse(*_: Any, **__: Any) -> None:
+            raise AssertionError("this child cannot record a success")
+
+        outcome.record_planned = refuse
+        JobRepo.update_status = refuse
+
+
+@shared_task(base=JobTask, bind=True, name="tests.handed", on_orphan="retry")
+def handed(self: Any, waits: bool = True) -> str:
+    """Leave evidence, and return when the loop stands still."""
+    job = self.request.job
+    with Path(os.environ["JOBCLAIM_TEST_EVIDENCE"]).open("a") as evidence:
+        evidence.write(f"{job.job_id} {job.attempt} {os.getpid()}\n")
+    while waits and not (folder() / "go").exists():
+        time.sleep(0.01)
+    return "done"
