@@ -409,6 +409,9 @@ heartbeat.recovered | heartbeat | info | missed
 commands.failed | heartbeat | exception |
     Commands to this worker could not be carried out and are retried.
     The next heartbeat returns them again.
+worker.announcement_failed | worker | exception |
+    An error occurred when an outcome was logged, counted and measured. It is recorded.
+    Often an exporter of metrics; the worker continues.
 supervisor.failed | worker | exception |
     An error occurred in the supervisor, which continues.
     This is a bug; please report it.

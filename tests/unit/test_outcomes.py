@@ -79,6 +79,8 @@ class Repo:
 
     def announce_planned(self, planned: PlannedCompletion) -> None:
         self.announced.append(planned.token)
+        if planned.token == "bad":
+            raise OSError("the disk of the exporter is full")
 
     def write_planned(self, planned: PlannedCompletion, *, until: int | None = None) -> None:
         self.written.append((planned.token, until))
@@ -111,8 +113,7 @@ class World:
         self.server, self.hub = server, hub
         self.repo, self.recorder = Repo(client), Recorder()
         handle: Any = SimpleNamespace(repo=self.repo, name="app")
-        recorder: Any = self.recorder
-        self.outcomes = Outcomes(handle, hub, recorder, processes=2)
+        self.outcomes = Outcomes(handle, hub, self.recorder.submit, processes=2)
         self.loop: Any = hub.create_loop() if hub else None
 
     def takes(self) -> bool:
@@ -192,6 +193,14 @@ def test_an_outcome_is_written_by_the_event_loop_and_announced(world: World) -> 
     assert (world.repo.announced, world.recorder.waiting) == (["a", "b", "c"], [])
     assert len(world.server.lines) == 1
     assert world.takes()
+
+
+def test_an_announcement_that_fails_does_not_end_the_loop(world: World) -> None:
+    for token in ("bad", "good"):
+        world.server.answers.put(MADE)
+        world.record(token)
+        world.turn_until(partial(is_announced, world, token))
+    assert world.recorder.waiting == []
 
 
 def test_outcomes_of_several_children_are_under_way_together(world: World) -> None:

@@ -22,7 +22,7 @@ from typing import Any, Final
 import pycurl
 
 from jobclaim.jobs import StoreUnavailable
-from jobclaim.jobs.log import speaking_for
+from jobclaim.jobs.log import get_logger, speaking_for
 from jobclaim.jobs.repo.handing import PlannedCompletion
 from jobclaim.jobs.storage.bodies import from_json
 from jobclaim.jobs.storage.bundle import prepare
@@ -30,8 +30,9 @@ from jobclaim.jobs.storage.inherited import leave_to_parent
 from jobclaim.jobs.storage.lean import LeanClient
 from jobclaim.workers.attempt.outcome import record_planned
 from jobclaim.workers.handle import Handle
-from jobclaim.workers.process.recorder import Recorder
 from jobclaim.workers.state import worker
+
+log = get_logger("jobclaim.worker")
 
 OPEN_SECONDS: Final = 5.0
 """For how long an accepted job lets children hand outcomes over: one that takes longer records its own, unless others
@@ -158,12 +159,14 @@ class Outcomes:
     ----------
     hub : kombu.asynchronous.Hub, optional
         The event loop; without one, children record their outcomes themselves.
+    submit : callable
+        Has a recorder's thread do something; returns whether it will.
     processes : int
         Processes of the pool.
     """
 
-    def __init__(self, handle: Handle, hub: Any, recorder: Recorder, processes: int) -> None:
-        self._handle, self._recorder = handle, recorder
+    def __init__(self, handle: Handle, hub: Any, submit: Callable[[Callable[[], None]], bool], processes: int) -> None:
+        self._handle, self._submit = handle, submit
         self._most = MOST_PER_PROCESS * processes
         self._delayed: set[str] = set()
         self._is_closed = False
@@ -196,14 +199,17 @@ class Outcomes:
         if not written:
             self._delay(planned)
             return
-        with speaking_for(self._handle):
-            self._handle.repo.announce_planned(planned)
+        try:
+            with speaking_for(self._handle):
+                self._handle.repo.announce_planned(planned)
+        except Exception:  # as of an exporter of metrics: it must not end the event loop
+            log.exception("worker.announcement_failed")
 
     def _delay(self, planned: PlannedCompletion) -> None:
         """Have a recorder's thread write an outcome, and take no others meanwhile."""
         self._delayed.add(planned.token)
         worker.current().take_outcomes(0.0)
-        if not self._recorder.submit(partial(self._write, planned)):
+        if not self._submit(partial(self._write, planned)):
             self._delayed.discard(planned.token)
 
     def _write(self, planned: PlannedCompletion) -> None:

@@ -80,7 +80,7 @@ class Parent:
         )
         self._announcement = Announcement(RegisteredTasks.of(app.jobclaim.repo), own(app.tasks))
         self._cancels = Cancels(app, self._children, self._recorder, self._records)
-        self._outcomes = Outcomes(app.jobclaim, hub, self._recorder, about.concurrency)
+        self._outcomes = Outcomes(app.jobclaim, hub, self._record, about.concurrency)
         self._shutdown = Shutdown(app, pool, self._children, self._recorder, self._cancels)
         self._seen: frozenset[str] = frozenset()
         self._overdue: set[OwnedRequest] = set()
@@ -146,9 +146,10 @@ class Parent:
         """Release or fail attempts that do not end in time, then kill their child."""
         self._shutdown.release(request)
 
-    def _record(self, record: Callable[[], None]) -> None:
-        if not self._recorder.submit(record):
-            self._shutdown.left_over = True
+    def _record(self, record: Callable[[], None]) -> bool:
+        submitted = self._recorder.submit(record)
+        self._shutdown.left_over |= not submitted
+        return submitted
 
     # --- commands from the fleet
     def _carry_out(self, record: WorkerRecord) -> Sequence[str]:
