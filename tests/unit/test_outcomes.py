@@ -206,9 +206,11 @@ def test_an_announcement_that_fails_does_not_end_the_loop(world: World) -> None:
 def test_outcomes_of_several_children_are_under_way_together(world: World) -> None:
     world.record("a", "b")
     world.turn_until(lambda: len(world.server.asked) == 2)
+    assert world.outcomes.job_ids() == {"job of a", "job of b"}
     for _ in range(2):
         world.server.answers.put(MADE)
     world.turn_until(lambda: set(world.repo.announced) == {"a", "b"})
+    assert world.outcomes.job_ids() == set()
 
 
 @pytest.mark.parametrize(
@@ -260,6 +262,7 @@ def test_during_an_outage_others_get_their_turn(world: World) -> None:
     world.repo.errors = [StoreUnavailable("down")] * 2
     world.recorder.run()
     assert not world.takes()
+    assert world.outcomes.job_ids() == {"job of a", "job of b"}
     world.recorder.run()
     assert [token for token, _ in world.repo.written] == ["a", "b", "a", "b"]
     assert world.recorder.waiting == []
@@ -270,7 +273,7 @@ def test_a_claim_that_has_ended_drops_its_outcome(world: World) -> None:
     world.record("a")
     world.repo.errors = [ClaimLost("ended")]
     world.recorder.run()
-    assert (world.recorder.waiting, world.outcomes._delayed) == ([], set())
+    assert (world.recorder.waiting, world.outcomes.job_ids()) == ([], set())
 
 
 def test_outcomes_that_no_thread_can_write_do_not_close_the_way_for_others(world: World) -> None:

@@ -90,6 +90,10 @@ class LoopRequests:
     def __len__(self) -> int:
         return len(self._used)
 
+    def under_way(self) -> list[PlannedCompletion]:
+        """Return the completions of the requests without an answer; for any thread."""
+        return [planned for _, planned in list(self._used.values())]
+
     def start(self, planned: PlannedCompletion) -> bool:
         """Begin a request; ``False`` outside the loop. Raises what makes a request impossible."""
         if not self._is_turning:
@@ -168,11 +172,16 @@ class Outcomes:
     def __init__(self, handle: Handle, hub: Any, submit: Callable[[Callable[[], None]], bool], processes: int) -> None:
         self._handle, self._submit = handle, submit
         self._most = MOST_PER_PROCESS * processes
-        self._delayed: set[str] = set()
+        self._delayed: dict[str, PlannedCompletion] = {}
         self._is_closed = False
         client = handle.repo.table.client()
         is_possible = hub is not None and isinstance(client, LeanClient)
         self._requests = LoopRequests(hub, client, self._answered) if is_possible else None
+
+    def job_ids(self) -> set[str]:
+        """Return the jobs whose outcomes are not recorded yet; for any thread."""
+        under_way = self._requests.under_way() if self._requests is not None else []
+        return {planned.job_id for planned in (*under_way, *list(self._delayed.values()))}
 
     def open(self) -> None:
         """Let children hand outcomes over for some seconds, if all is well."""
@@ -207,10 +216,10 @@ class Outcomes:
 
     def _delay(self, planned: PlannedCompletion) -> None:
         """Have a recorder's thread write an outcome, and take no others meanwhile."""
-        self._delayed.add(planned.token)
+        self._delayed[planned.token] = planned
         worker.current().take_outcomes(0.0)
         if not self._submit(partial(self._write, planned)):
-            self._delayed.discard(planned.token)
+            del self._delayed[planned.token]
 
     def _write(self, planned: PlannedCompletion) -> None:
         repo = self._handle.repo
@@ -220,4 +229,4 @@ class Outcomes:
         except StoreUnavailable:
             self._delay(planned)
             return
-        self._delayed.discard(planned.token)
+        del self._delayed[planned.token]

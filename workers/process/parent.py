@@ -94,9 +94,10 @@ class Parent:
         self._supervisor.start()
 
     def running(self) -> list[str]:
-        """Return the ids of the jobs that children work on now."""
+        """Return the ids of the jobs that children work on now, or whose outcomes this process is to record."""
         started = (request.job_ids() for request in active.requests() if request.key == TOKEN)
-        return sorted({claim.job_id for claim in worker.current().claims()}.union(*started))
+        claimed = {claim.job_id for claim in worker.current().claims()}
+        return sorted(claimed.union(self._outcomes.job_ids(), *started))
 
     def vouched(self) -> list[str] | None:
         """Return the tokens of claims that threads hold; ``None`` in a worker that ends its attempts at their hard
