@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -129,7 +130,8 @@ class LoopRequests:
             self._timer = self._hub.call_later(milliseconds / 1000, self._act, pycurl.SOCKET_TIMEOUT, 0)
 
     def _act(self, number: int, kind: int) -> None:
-        self._multi.socket_action(number, kind)
+        with suppress(pycurl.error):  # as kombu does: what became of a request is known from its answer
+            self._multi.socket_action(number, kind)
         self._take_answers()
 
     def _take_answers(self) -> None:
