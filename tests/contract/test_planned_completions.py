@@ -83,6 +83,7 @@ def test_a_second_write_of_it_changes_nothing_and_succeeds(store: Store) -> None
     planned = repo.plan_completion(claim.job_id, claim.claim_token, "done")
     repo.write_planned(planned)
     before = store.items()
+    assert not repo.holds(claim)
 
     store.clock.advance(1)
     store.repo().write_planned(planned)
@@ -100,6 +101,24 @@ def test_it_is_fenced(store: Store, acted: str) -> None:
     with pytest.raises(ClaimLost, match="drop the outcome"):
         store.repo().write_planned(planned)
     assert store.items() == before
+
+
+def test_the_completion_of_another_claim_is_not_taken_for_it(store: Store) -> None:
+    repo, claim = claimed(store, max_attempts=3)
+    planned = repo.plan_completion(claim.job_id, claim.claim_token, "done")
+    rescue.orphan_retry(store.repo(), store.repo().get_job(claim.job_id), ORPHANED)
+    other = store.repo()
+    other.claim_job(claim.job_id)
+    other.update_status(claim.job_id, "COMPLETED", result="done")
+
+    with pytest.raises(ClaimLost, match="COMPLETED in attempt 2"):
+        repo.write_planned(planned)
+
+
+def test_where_runs_are_not_counted_it_counts_none(store: Store) -> None:
+    store.settings = store.settings.model_copy(update={"statistics": False})
+    repo, claim = claimed(store)
+    assert repo.plan_completion(claim.job_id, claim.claim_token, "done").runs == {}
 
 
 def test_a_job_that_is_gone_takes_none(store: Store) -> None:

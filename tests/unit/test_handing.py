@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -163,6 +164,37 @@ def test_a_failure_is_recorded_by_its_child(jobclaim: Harness, handed: list[Hand
     job_id = fails.delay().id
     jobclaim.drain()
     assert (handed, jobclaim.job(job_id).status) == ([], JobStatus.FAILED)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"chord": "its chord"},
+        {"job": {"dead_retries": 1}},
+        {"job": {"payload_mark": "its mark"}},
+        {"takes_place": "its slot"},
+        {"telemetry": "otlp"},
+        {"task": on_success},
+    ],
+    ids=str,
+)
+def test_a_success_that_something_follows_is_not_planned(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(Worker, "takes_outcomes", lambda _: True)
+
+    def possible(**given: Any) -> bool:
+        job = SimpleNamespace(**({"dead_retries": 0, "payload_mark": None} | given.get("job", {})))
+        cls = given.get("task", plain).__class__
+        settings = SimpleNamespace(telemetry=given.get("telemetry", "off"))
+        task = type("Task", (cls,), {"jobclaim": SimpleNamespace(settings=settings), "__module__": cls.__module__})
+        request = SimpleNamespace(job=job, chord=given.get("chord"), takes_place=given.get("takes_place", ""))
+        return handing.is_possible(object.__new__(task), request)
+
+    assert possible()
+    assert not possible(**change)
+    monkeypatch.setattr(Worker, "takes_outcomes", lambda _: False)
+    assert not possible()
 
 
 @pytest.mark.parametrize("signal_", [signals.task_success, signals.task_postrun], ids=["success", "postrun"])
