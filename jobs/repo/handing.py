@@ -88,17 +88,17 @@ class Handing(Lasting):
         """Forget the claim of a completion that another process writes."""
         self._forget(planned)
 
-    def write_planned(self, planned: PlannedCompletion, *, until: int | None = None) -> None:
-        """Write a planned completion, and announce it. Retried until the lease ends, or until an earlier time.
+    def write_planned(self, planned: PlannedCompletion) -> None:
+        """Write a planned completion, and announce it. Retried until the lease ends.
 
         Raises
         ------
         ClaimLost
             The claim has ended; nothing was changed.
         StoreUnavailable
-            Nothing is known of the write; it may be made again.
+            Nothing is known of the write.
         """
-        written = self.table.make(planned.request, until=planned.until if until is None else min(until, planned.until))
+        written = self.table.make(planned.request, until=planned.until)
         self._forget(planned)
         stored = written.job
         # only the owner completes, once, under its token: so this was an earlier try of the same request

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from jobclaim.jobs import ClaimLost, Failure, FailureKind, Job, JobRepo, JobStatus, PayloadTooLarge, StoreUnavailable
+from jobclaim.jobs import ClaimLost, Failure, FailureKind, Job, JobRepo, JobStatus, PayloadTooLarge
 from jobclaim.jobs.repo import rescue
-from tests.contract.stores import LossyClient, Store, complete_as_planned
+from tests.contract.stores import Store, complete_as_planned
 
 ORPHANED = Failure(kind=FailureKind.ORPHANED, message="lease over")
 RESULTS: list[Any] = [None, [1], {"ratio": 0.1, "none": None}, "x" * 3_000]
@@ -129,19 +129,6 @@ def test_a_job_that_is_gone_takes_none(store: Store) -> None:
     with pytest.raises(ClaimLost, match="no longer exists"):
         store.repo().write_planned(planned)
     assert store.items() == {}
-
-
-def test_it_is_tried_for_as_long_as_its_caller_says(store: Store) -> None:
-    repo, claim = claimed(store)
-    planned = repo.plan_completion(claim.job_id, claim.claim_token, "done")
-    line = LossyClient(store.line, arrives=False, times=10_000)
-
-    with pytest.raises(StoreUnavailable):
-        store.repo(line).write_planned(planned, until=store.clock() + 10_000)
-
-    assert store.clock() <= claim.lease_expires_at - 60_000
-    store.repo().write_planned(planned)
-    assert store.repo().get_job(claim.job_id).result == "done"
 
 
 def test_a_result_that_cannot_be_stored_is_refused_when_it_is_planned(store: Store) -> None:

@@ -11,7 +11,8 @@ import pytest
 from billiard.pool import CLOSE, RUN
 
 from jobclaim.workers.process import children
-from jobclaim.workers.process.children import Children, keep_unconfirmed
+from jobclaim.workers.process.children import Children, keep_unconfirmed, read_outcomes_before_limits
+from jobclaim.workers.state.worker import Worker
 
 WAITING, HALF_WRITTEN, GIVEN, CONFIRMED = range(4)
 
@@ -75,7 +76,7 @@ def test_a_job_that_a_child_has_is_kept(
 ) -> None:
     monkeypatch.setattr(children, "CONFIRM_SECONDS", 0.01)
     inner._state, pool = state, SimpleNamespace(_pool=inner)
-    keep_unconfirmed(pool)
+    keep_unconfirmed(pool, lambda: None)
     pool.flush()
     assert (set(inner._cache), inner._busy_workers) == (kept, {7})
     assert Children(pool).are_starting()
@@ -83,7 +84,7 @@ def test_a_job_that_a_child_has_is_kept(
 
 def test_what_a_child_has_said_is_read_first(inner: Any, pipe: tuple[int, int]) -> None:
     pool = SimpleNamespace(_pool=inner)
-    keep_unconfirmed(pool)
+    keep_unconfirmed(pool, lambda: None)
     os.write(pipe[1], b"!")
     pool.flush()
     assert set(inner._cache) == {GIVEN, CONFIRMED}
@@ -96,7 +97,7 @@ def test_a_job_whose_child_has_ended_is_kept_if_it_was_confirmed(
 ) -> None:
     """Else the pool would give it to another child, and its body could run a second time in one attempt."""
     inner.child.alive, inner.has_answered, pool = False, has_answered, SimpleNamespace(_pool=inner)
-    keep_unconfirmed(pool)
+    keep_unconfirmed(pool, lambda: None)
     os.write(pipe[1], b"!")
     pool.flush()
     assert (set(inner._cache), inner._busy_workers) == (kept, set())
@@ -104,6 +105,63 @@ def test_a_job_whose_child_has_ended_is_kept_if_it_was_confirmed(
 
 def test_a_pool_that_drops_nothing_is_left_as_it_is() -> None:
     pool = SimpleNamespace(_pool=SimpleNamespace())
-    keep_unconfirmed(pool)
+    keep_unconfirmed(pool, lambda: None)
     assert not hasattr(pool, "flush")
     assert not Children(pool).are_starting()
+
+
+@pytest.fixture
+def handed_over(inner: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The confirmed job, whose child has handed its outcome over; reading the pipe ends the job."""
+    job = inner._cache[CONFIRMED]
+    job._accept_callback = Accepting().accept
+    monkeypatch.setattr(Worker, "is_handed_over", lambda _, token: token == Accepting.token and not job.is_over)
+
+    def read(number: int, *_: Any) -> None:
+        os.read(number, 1)
+        job.is_over = True
+
+    job.is_over, job.ready = False, lambda: job.is_over
+    inner._result_handler._flush_outqueue = read
+    return job
+
+
+class Accepting:
+    """A request, as the pool knows it: by its method."""
+
+    token = "its token"
+
+    def accept(self) -> None:
+        """Do nothing."""
+
+
+def test_an_outcome_that_was_handed_over_is_read_before_the_rest_is_dropped(
+    inner: Any, pipe: tuple[int, int], handed_over: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "CONFIRM_SECONDS", 0.01)
+    pool, told = SimpleNamespace(_pool=inner), list[bool]()
+    keep_unconfirmed(pool, lambda: told.append(handed_over.is_over))
+    os.write(pipe[1], b"!")
+    pool.flush()
+    assert told == [True]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_an_outcome_that_was_handed_over_is_read_before_its_hard_limit_counts(
+    inner: Any, pipe: tuple[int, int], handed_over: Any, answered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "CONFIRM_SECONDS", 0.01)
+    ended: list[bool] = []
+    inner._timeout_handler = SimpleNamespace(on_hard_timeout=lambda job: ended.append(job.ready()))
+    read_outcomes_before_limits(SimpleNamespace(_pool=inner))
+    if answered:
+        os.write(pipe[1], b"!")
+    inner.on_hard_timeout(handed_over)
+    inner._timeout_handler.on_hard_timeout(inner._cache[GIVEN])
+    assert ended == [answered, False]
+
+
+def test_a_pool_without_limits_is_left_as_it_is() -> None:
+    inner = SimpleNamespace()
+    read_outcomes_before_limits(SimpleNamespace(_pool=inner))
+    assert vars(inner) == {}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from billiard.pool import SIG_SOFT_TIMEOUT, soft_timeout_sighandler
-from celery import shared_task, signals
+from celery import _state, shared_task, signals
 from celery.worker.request import Request
 from structlog.contextvars import bind_contextvars, merge_contextvars
 from structlog.testing import capture_logs
@@ -117,7 +117,7 @@ def test_a_success_that_nothing_follows_is_handed_over(jobclaim: Harness, handed
     assert (before.status, "job.completed" in [line["event"] for line in lines]) == (JobStatus.PROCESSING, False)
     assert not jobclaim.repo.holds(before)
 
-    [(answer, planned)] = handed
+    [(answer, planned)] = [one.read() for one in handed]
     assert (answer, planned.token) == ("{'n': 1}", before.claim_token)
     assert before.log_context().items() <= planned.bound.items()
     with capture_logs() as lines:
@@ -130,7 +130,7 @@ def test_a_success_that_nothing_follows_is_handed_over(jobclaim: Harness, handed
 def test_the_window_of_an_idempotent_task_is_kept(jobclaim: Harness, handed: list[Handed]) -> None:
     first = once.delay(1)
     jobclaim.drain()
-    jobclaim.repo.write_planned(handed[0].planned)
+    jobclaim.repo.write_planned(handed[0].read()[1])
     assert jobclaim.job(first).idempotency_ttl == 50
     assert once.delay(1).id == first.id
 
@@ -174,9 +174,10 @@ def test_a_failure_is_recorded_by_its_child(jobclaim: Harness, handed: list[Hand
         {"job": {"payload_mark": "its mark"}},
         {"takes_place": "its slot"},
         {"telemetry": "otlp"},
-        {"task": on_success},
+        {"task": OnSuccess},
+        {"app": "another app"},
     ],
-    ids=str,
+    ids=["chord", "dead letter", "payload apart", "slot", "traces", "hook", "another app"],
 )
 def test_a_success_that_something_follows_is_not_planned(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
@@ -185,9 +186,11 @@ def test_a_success_that_something_follows_is_not_planned(
 
     def possible(**given: Any) -> bool:
         job = SimpleNamespace(**({"dead_retries": 0, "payload_mark": None} | given.get("job", {})))
-        cls = given.get("task", plain).__class__
+        cls = given.get("task", JobTask)
         settings = SimpleNamespace(telemetry=given.get("telemetry", "off"))
-        task = type("Task", (cls,), {"jobclaim": SimpleNamespace(settings=settings), "__module__": cls.__module__})
+        app = given.get("app", _state.get_current_app())
+        named = {"app": app, "jobclaim": SimpleNamespace(settings=settings), "__module__": cls.__module__}
+        task = type("Task", (cls,), named)
         request = SimpleNamespace(job=job, chord=given.get("chord"), takes_place=given.get("takes_place", ""))
         return handing.is_possible(object.__new__(task), request)
 
@@ -232,7 +235,7 @@ def test_what_users_have_bound_to_their_log_lines_goes_along(jobclaim: Harness, 
     binds.delay("shop")
     jobclaim.drain()
     with capture_logs(processors=[merge_contextvars]) as lines:
-        jobclaim.repo.write_planned(handed[0].planned)
+        jobclaim.repo.write_planned(handed[0].read()[1])
     assert lines[0]["tenant"] == "shop"
 
 

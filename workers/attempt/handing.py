@@ -12,10 +12,11 @@ do (`jobclaim.workers.process.outcomes`).
 
 from __future__ import annotations
 
+import pickle
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from celery import signals
+from celery import _state, signals
 from structlog.contextvars import get_contextvars
 
 from jobclaim.jobs import ClaimLost, JobNotFound, JobRepo, JobStatus
@@ -25,11 +26,11 @@ from jobclaim.workers.libraries import is_of_library
 from jobclaim.workers.state import worker
 from jobclaim.workers.telemetry import traces
 
-MOST_BYTES: Final = 3_000
-"""Of a request that is handed over: with the rest of the answer it fits one write to the child's pipe, 4,096 bytes, of
-which the main process sees all or nothing (Linux, pipe(7), PIPE_BUF)."""
+MOST_BYTES: Final = 3_900
+"""Of what is handed over: with the rest of the answer it fits one write to the child's pipe, 4,096 bytes, of which the
+main process sees all or nothing (Linux, pipe(7), PIPE_BUF)."""
 SCALARS: Final = (str, int, float, bool, type(None))
-"""Values bound to log lines that the main process can read."""
+"""Exact types of values bound to log lines that the main process can read."""
 HOOKS: Final = ("on_success", "after_return", "Request")
 """Attributes of a user's class of which Celery runs code when the outcome is recorded."""
 AFTER: Final = (signals.task_success, signals.task_postrun)
@@ -37,10 +38,14 @@ AFTER: Final = (signals.task_success, signals.task_postrun)
 
 
 class Handed(NamedTuple):
-    """A child's answer with the outcome that its main process is to record; ``answer`` is Celery's."""
+    """A child's answer with the outcome that its main process is to record, pickled."""
 
-    answer: Any
-    planned: PlannedCompletion
+    content: bytes
+
+    def read(self) -> tuple[str, PlannedCompletion]:
+        """Return Celery's own part of the answer, and the outcome."""
+        answer, planned = pickle.loads(self.content)  # noqa: S301 - a child's answers are pickled anyway
+        return answer, PlannedCompletion(*planned)
 
 
 def is_possible(task: Any, request: Any) -> bool:
@@ -48,6 +53,7 @@ def is_possible(task: Any, request: Any) -> bool:
     job = request.job
     return (
         worker.current().takes_outcomes()
+        and task.app is _state.get_current_app()  # the main process writes by the settings of the worker's app
         and not (request.chord or job.dead_retries or job.payload_mark or getattr(request, "takes_place", ""))
         and not traces.is_on(task.jobclaim.settings)
         and not _is_followed(task)
@@ -72,18 +78,24 @@ def conclude(traced: Any, task: Any, request: Any) -> Any:
     planned: PlannedCompletion | None = getattr(request, "planned", None)
     if planned is None:
         return traced
-    bound = get_contextvars()
-    if (
-        traced.info is None
-        and len(planned.request) <= MOST_BYTES
-        and all(isinstance(value, SCALARS) for value in bound.values())
-        and worker.current().hand_over(planned.token)
-    ):
+    handed = _handed(traced, planned)
+    if handed is not None and worker.current().hand_over(planned.token):
         request.planned = None
         task.jobclaim.repo.hand_over(planned)
-        return traced._replace(retstr=Handed(traced.retstr, planned._replace(bound=bound)))
+        return traced._replace(retstr=handed)
     record_here(task.jobclaim.repo, request)
     return traced
+
+
+def _handed(traced: Any, planned: PlannedCompletion) -> Handed | None:
+    """Return the answer with the outcome; ``None`` if the main process could not read it."""
+    bound = get_contextvars()
+    if traced.info is not None or type(traced.retstr) is not str:
+        return None
+    if not all(type(value) in SCALARS for value in bound.values()):
+        return None
+    content = pickle.dumps((traced.retstr, tuple(planned._replace(bound=bound))), pickle.HIGHEST_PROTOCOL)
+    return Handed(content) if len(content) <= MOST_BYTES else None
 
 
 def record_here(repo: JobRepo, request: Any) -> None:

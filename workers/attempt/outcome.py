@@ -48,23 +48,14 @@ def record_success(
     return _write(repo, job_id, token, JobStatus.COMPLETED, result=result, ttl=ttl, **together)
 
 
-def record_planned(repo: JobRepo, planned: PlannedCompletion, *, until: int | None = None) -> None:
-    """Write a planned completion; a claim that has ended drops it, as `record_success` does.
-
-    Parameters
-    ----------
-    until : int, optional
-        Raise `StoreUnavailable` at that time, epoch milliseconds, instead of leaving the job to recovery at the end of
-        its lease.
-    """
+def record_planned(repo: JobRepo, planned: PlannedCompletion) -> None:
+    """Write a planned completion; a claim that has ended drops it, as `record_success` does."""
     try:
         with soft_limit.passes_by():
-            repo.write_planned(planned, until=until)
+            repo.write_planned(planned)
     except ClaimLost as error:
         drop(JobStatus.COMPLETED, error, **planned.context)
     except StoreUnavailable as error:
-        if until is not None and until < planned.until:
-            raise
         log.error("job.outcome_not_recorded", outcome=str(JobStatus.COMPLETED), reason=str(error), **planned.context)
 
 

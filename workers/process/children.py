@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from multiprocessing.connection import wait
 from typing import Any, Final
 
@@ -120,8 +120,31 @@ def read_answers_first(pool: Any) -> None:
     inner.on_job_process_down = on_job_process_down
 
 
-def keep_unconfirmed(pool: Any) -> None:
+def read_outcomes_before_limits(pool: Any) -> None:
+    """Make a prefork pool read the outcome that a child has handed over before it ends the child for its hard limit.
+
+    The event loop looks at limits before it reads answers, and a loop that stood still may find both: the pool would
+    drop the answer of a body that returned in time. (billiard: `TimeoutHandler.on_hard_timeout`.)
+    """
+    inner: Any = getattr(pool, "_pool", None)
+    handler: Any = getattr(inner, "_timeout_handler", None)
+    usual = getattr(handler, "on_hard_timeout", None)
+    if usual is None or not hasattr(inner, "_fileno_to_outq"):
+        return
+
+    def on_hard_timeout(job: Any) -> None:
+        if not job.ready() and _is_handed_over(job):
+            _read_answers(inner, lambda one: one is job and not job.ready())
+        usual(job)
+
+    handler.on_hard_timeout = inner.on_hard_timeout = on_hard_timeout
+
+
+def keep_unconfirmed(pool: Any, then: Callable[[], None]) -> None:
     """Make a prefork pool keep the jobs that its children have and did not confirm yet, when it drops those that wait.
+
+    ``then`` is called when it has, in the event loop's thread and after the loop: Celery ends neither at a stop nor
+    after a lost connection what runs there.
 
     Celery drops both at a stop and after a lost connection. The child then claims its job and runs the body, but nobody
     knows: a stop would take the child for idle and kill it. (Celery 5.7: `AsynPool.flush`.)
@@ -132,7 +155,7 @@ def keep_unconfirmed(pool: Any) -> None:
         return
 
     def flush() -> None:
-        _read_confirmations(inner)
+        _read_answers(inner, lambda job: _is_given(inner, job) or _is_handed_over(job))
         given = [job for job in list(inner._cache.values()) if _is_given(inner, job)]
         for job in given:
             job.discard = _do_nothing  # it stays known while the pool looks after its children
@@ -144,6 +167,7 @@ def keep_unconfirmed(pool: Any) -> None:
                     inner._busy_workers.add(job._write_to.inqW_fd)
             elif not job._accepted:
                 job.discard()  # its child has ended, and no other one may get it
+        then()
 
     pool.flush = flush
 
@@ -161,21 +185,17 @@ def _is_given(inner: Any, job: Any) -> bool:
     return is_written or inner._state == RUN  # a closing pool writes nothing more
 
 
-def _has_news(inner: Any, job: Any) -> bool:
-    """Return whether a child is to confirm a job, or has handed its outcome over with an answer that is not read."""
-    return _is_given(inner, job) or (bool(job._accepted) and worker.current().is_handed_over(_token(job)))
-
-
-def _token(job: Any) -> str:
+def _is_handed_over(job: Any) -> bool:
+    """Return whether a child has handed over the outcome of a job, with an answer that is not read."""
     request = getattr(job._accept_callback, "__self__", None)
-    return str(getattr(request, "token", ""))
+    return bool(job._accepted) and worker.current().is_handed_over(str(getattr(request, "token", "")))
 
 
-def _read_confirmations(inner: Any) -> None:
-    """Read what children have answered, until nothing more is expected at once or it takes too long."""
+def _read_answers(inner: Any, awaits: Callable[[Any], bool]) -> None:
+    """Read what children have answered, until none of the awaited jobs is left or it takes too long."""
     deadline, handler = time.monotonic() + CONFIRM_SECONDS, inner._result_handler
     while (left := deadline - time.monotonic()) > 0:
-        children = {job._write_to.outqR_fd: job._write_to for job in inner._cache.values() if _has_news(inner, job)}
+        children = {job._write_to.outqR_fd: job._write_to for job in inner._cache.values() if awaits(job)}
         for child in children.values():
             if not child._is_alive() and not child.dead:
                 inner.process_flush_queues(child)

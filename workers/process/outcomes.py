@@ -22,7 +22,6 @@ from typing import Any, Final
 
 import pycurl
 
-from jobclaim.jobs import StoreUnavailable
 from jobclaim.jobs.log import get_logger, speaking_for
 from jobclaim.jobs.repo.handing import PlannedCompletion
 from jobclaim.jobs.storage.bodies import from_json
@@ -31,19 +30,18 @@ from jobclaim.jobs.storage.inherited import leave_to_parent
 from jobclaim.jobs.storage.lean import LeanClient
 from jobclaim.workers.attempt.outcome import record_planned
 from jobclaim.workers.handle import Handle
+from jobclaim.workers.process.recorder import Recorder
 from jobclaim.workers.state import worker
 
 log = get_logger("jobclaim.worker")
 
-OPEN_SECONDS: Final = 5.0
+OPEN_SECONDS: Final = 1.0
 """For how long an accepted job lets children hand outcomes over: one that takes longer records its own, unless others
-start meanwhile. It shows that the event loop turns."""
+start meanwhile. It shows that the event loop turns, and bounds what is lost with a main process that stands still."""
 MOST_PER_PROCESS: Final = 2
 """Requests under way, per process of the pool, from which on children record their outcomes themselves."""
 LAST_SECONDS: Final = 1.0
 """How long to wait for answers when the event loop ends."""
-ROUND_MS: Final = 10_000
-"""How long a recorder's thread tries before others get their turn."""
 OK: Final = 200
 Done = Callable[[PlannedCompletion, bool], None]
 
@@ -86,7 +84,7 @@ class LoopRequests:
         self._timer: Any = None
         self._is_turning = False
         hub.on_tick.add(self._turn)
-        hub.on_close.add(self._finish)
+        hub.on_close.add(lambda _: self.finish())
 
     def __len__(self) -> int:
         return len(self._used)
@@ -147,9 +145,10 @@ class LoopRequests:
         self._idle.append(line)
         self._done(planned, answered and line.is_ok())
 
-    def _finish(self, _: Any) -> None:
-        """Wait for the last answers: the loop ends, or begins anew after a lost connection."""
+    def finish(self) -> None:
+        """Wait for the last answers: the loop ends, or begins anew after a lost connection. In its thread only."""
         self._is_turning, deadline = False, time.monotonic() + LAST_SECONDS
+        self._wake(-1)
         while self._used and time.monotonic() < deadline:
             self._multi.select(0.05)
             self._multi.perform()
@@ -165,17 +164,17 @@ class Outcomes:
     ----------
     hub : kombu.asynchronous.Hub, optional
         The event loop; without one, children record their outcomes themselves.
-    submit : callable
-        Has a recorder's thread do something; returns whether it will.
+    recorder : Recorder
+        Writes what the loop could not write at once; its own, because that may take until a lease ends.
     processes : int
         Processes of the pool.
     """
 
-    def __init__(self, handle: Handle, hub: Any, submit: Callable[[Callable[[], None]], bool], processes: int) -> None:
-        self._handle, self._submit = handle, submit
+    def __init__(self, handle: Handle, hub: Any, recorder: Recorder, processes: int) -> None:
+        self._handle, self._recorder = handle, recorder
         self._most = MOST_PER_PROCESS * processes
         self._delayed: dict[str, PlannedCompletion] = {}
-        self._is_closed = False
+        self._is_closed = self._lost_any = False
         client = handle.repo.table.client()
         is_possible = hub is not None and isinstance(client, LeanClient)
         self._requests = LoopRequests(hub, client, self._answered) if is_possible else None
@@ -186,7 +185,7 @@ class Outcomes:
         return {planned.job_id for planned in (*under_way, *list(self._delayed.values()))}
 
     def open(self) -> None:
-        """Let children hand outcomes over for some seconds, if all is well."""
+        """Let children hand outcomes over for a moment, if all is well."""
         if self._requests is None or self._is_closed:
             return
         is_well = not self._delayed and len(self._requests) < self._most
@@ -206,6 +205,15 @@ class Outcomes:
         if not started:
             self._delay(planned)
 
+    def leave_loop(self) -> None:
+        """Wait for a moment for the requests under way, and make no others until the loop turns again."""
+        if self._requests is not None:
+            self._requests.finish()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything is recorded, at most ``timeout`` seconds; return whether it was."""
+        return self._recorder.flush(timeout) and not self._lost_any
+
     def _answered(self, planned: PlannedCompletion, written: bool) -> None:
         if not written:
             self._delay(planned)
@@ -213,22 +221,21 @@ class Outcomes:
         try:
             with speaking_for(self._handle):
                 self._handle.repo.announce_planned(planned)
-        except Exception:  # as of an exporter of metrics: it must not end the event loop
-            log.exception("worker.announcement_failed")
+        except Exception:
+            with suppress(Exception):  # the same handler gets this line
+                log.exception("worker.announcement_failed")
 
     def _delay(self, planned: PlannedCompletion) -> None:
         """Have a recorder's thread write an outcome, and take no others meanwhile."""
         self._delayed[planned.token] = planned
         worker.current().take_outcomes(0.0)
-        if not self._submit(partial(self._write, planned)):
+        if not self._recorder.submit(partial(self._write, planned)):
+            self._lost_any = True
             del self._delayed[planned.token]
 
     def _write(self, planned: PlannedCompletion) -> None:
-        repo = self._handle.repo
         try:
             with speaking_for(self._handle):
-                record_planned(repo, planned, until=repo.clock() + ROUND_MS)
-        except StoreUnavailable:
-            self._delay(planned)
-            return
-        del self._delayed[planned.token]
+                record_planned(self._handle.repo, planned)
+        finally:
+            del self._delayed[planned.token]

@@ -29,7 +29,12 @@ from jobclaim.jobs.storage.pauses import KnownPauses
 from jobclaim.workers.messages.message import TOKEN
 from jobclaim.workers.process import active, unreported
 from jobclaim.workers.process.cancels import SETTLE_SECONDS, Cancels
-from jobclaim.workers.process.children import Children, keep_unconfirmed, read_answers_first
+from jobclaim.workers.process.children import (
+    Children,
+    keep_unconfirmed,
+    read_answers_first,
+    read_outcomes_before_limits,
+)
 from jobclaim.workers.process.heartbeat import BeatPace, Heartbeat
 from jobclaim.workers.process.outcomes import LAST_SECONDS, Outcomes
 from jobclaim.workers.process.pauses import PauseWatch
@@ -62,7 +67,7 @@ class Parent:
         settings = app.jobclaim.settings
         self._app = app
         read_answers_first(pool)
-        keep_unconfirmed(pool)
+        read_outcomes_before_limits(pool)
         self._children = Children(pool)
         self._pool, self._hub = pool, hub
         self._recorder = Recorder()
@@ -80,7 +85,8 @@ class Parent:
         )
         self._announcement = Announcement(RegisteredTasks.of(app.jobclaim.repo), own(app.tasks))
         self._cancels = Cancels(app, self._children, self._recorder, self._records)
-        self._outcomes = Outcomes(app.jobclaim, hub, self._record, about.concurrency)
+        self._outcomes = Outcomes(app.jobclaim, hub, Recorder(), about.concurrency)
+        keep_unconfirmed(pool, then=self._outcomes.leave_loop)
         self._shutdown = Shutdown(app, pool, self._children, self._recorder, self._cancels)
         self._seen: frozenset[str] = frozenset()
         self._overdue: set[OwnedRequest] = set()
@@ -147,10 +153,9 @@ class Parent:
         """Release or fail attempts that do not end in time, then kill their child."""
         self._shutdown.release(request)
 
-    def _record(self, record: Callable[[], None]) -> bool:
-        submitted = self._recorder.submit(record)
-        self._shutdown.left_over |= not submitted
-        return submitted
+    def _record(self, record: Callable[[], None]) -> None:
+        if not self._recorder.submit(record):
+            self._shutdown.left_over = True
 
     # --- commands from the fleet
     def _carry_out(self, record: WorkerRecord) -> Sequence[str]:
@@ -167,8 +172,8 @@ class Parent:
         self._outcomes.close()
 
     def flush(self) -> None:
-        """Wait for a moment until what was submitted to the recorder is written."""
-        self._recorder.flush(LAST_SECONDS)
+        """Wait for a moment until the outcomes that children have handed over are recorded."""
+        self._outcomes.flush(LAST_SECONDS)
 
     def close(self) -> None:
         """Finish recording and deregister; called when the pool is empty or its threads are abandoned."""
@@ -180,7 +185,8 @@ class Parent:
                 self._shutdown.threads.leave()
 
     def _deregister(self) -> None:
-        flushed = self._recorder.flush(max(1.0, self._shutdown.last_seconds / 2))
+        recorded = self._outcomes.flush(self._shutdown.seconds_for_outcomes(time.monotonic()))
+        flushed = self._recorder.flush(max(1.0, self._shutdown.last_seconds / 2)) and recorded
         self._heartbeat.stop(timeout=2.0)
         if self._shutdown.left_over or not flushed:
             log.warning("worker.stopped_with_open_jobs")

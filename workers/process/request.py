@@ -188,8 +188,9 @@ class JobRequest(OwnedRequest):
             return answer
         known = worker.current().owner
         assert known is not None, "only a child of this process hands an outcome over"
-        known.completed(answer.planned)
-        return answer.answer
+        usual, planned = answer.read()
+        known.completed(planned)
+        return usual
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Handle an attempt that raised, which its child has recorded (``return_ok``), or a child that is lost."""

@@ -88,6 +88,11 @@ class Shutdown:
         deadline = stop_deadline.read(self._deadline_file)
         return stop_deadline.drain_seconds(deadline, time.time(), usual=self._usual_seconds, reserved=self.last_seconds)
 
+    def seconds_for_outcomes(self, now: float) -> float:
+        """Return how long to go on recording what children have handed over: as long as bodies were waited for."""
+        left = 0.0 if self._release_at is None else self._release_at - now
+        return float(max(1.0, left + self.last_seconds / 2))
+
     def release(self, request: OwnedRequest) -> None:
         """Release or fail attempts that do not end in time, then kill their child."""
         if not request.is_handled and request.job_ids():

@@ -86,6 +86,7 @@ CALLED: Final = {
     "celery.app.trace:trace_ok_t": "retval, info, runtime, retstr",
     "celery.beat:Scheduler.apply_async": "self, entry, producer=None, advance=True, **kwargs",
     "celery.utils.dispatch:Signal._live_receivers": "self, sender",
+    "billiard.pool:TimeoutHandler.on_hard_timeout": "self, job",
     "billiard.pool:soft_timeout_sighandler": "signum, frame",
 }
 """Functions that are called or overridden, with their parameters; a trailing ``=`` allows any default, ``...`` allows

@@ -11,9 +11,8 @@ from unittest.mock import patch
 
 from billiard.exceptions import WorkerLostError
 
-from jobclaim.jobs import Job, JobRepo, JobStatus, StoreUnavailable
+from jobclaim.jobs import Job, JobRepo, JobStatus
 from jobclaim.workers.process import unreported
-from jobclaim.workers.process.outcomes import ROUND_MS
 from jobclaim.workers.process.unreported import HeldAttempt
 from tests.simulation.actors.stage import Stage
 from tests.simulation.line import Process
@@ -34,13 +33,10 @@ class MainProcess:
         return dimension and not self._process.shared.world.calm and self._process.random.random() < 0.2
 
     def complete(self, job: Job) -> Job:
-        """Write the completion that the child has planned; a second try goes on where the first had no answer."""
+        """Write the completion that the child has planned."""
         planned = self._repo.plan_completion(job.job_id, job.claim_token, [job.attempt])
         self._repo.hand_over(planned)
-        try:
-            self._repo.write_planned(planned, until=self._repo.clock() + ROUND_MS)
-        except StoreUnavailable:
-            self._repo.write_planned(planned)
+        self._repo.write_planned(planned)
         return replace(job, status=JobStatus.COMPLETED)
 
     def record(self, job: Job) -> None:
