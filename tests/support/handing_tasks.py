@@ -1,7 +1,8 @@
 """An answer that is not read when something happens: imported by a worker, whose loop stands still until it is given.
 
-``TESTS_MOMENT`` names what then happens to the main process: a signal, or an error of its connection. ``killed`` kills
-the child when it has answered; ``mute`` only makes children unable to record a success.
+``TESTS_MOMENT`` names what then happens to the main process: a signal, an error of its connection, or that it stands
+still beyond the job's hard limit. ``killed`` kills the child when it has answered; ``mute`` only makes children unable
+to record a success, and ``waits`` leaves everything as it is.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tests.support.waiting import wait_until
 
 MOMENT = os.environ.get("TESTS_MOMENT", "")
 LONGEST_SECONDS = 60.0
+HARD_LIMIT_SECONDS = 5
 usual_loop, usual_accepted = Worker.workloop, JobRequest.on_accepted
 
 
@@ -63,11 +65,13 @@ def stand_still() -> None:
     if MOMENT.startswith("SIG"):
         os.kill(os.getpid(), signal.Signals[MOMENT])
         state.maybe_shutdown()
+    elif MOMENT == "hard limit":
+        time.sleep(HARD_LIMIT_SECONDS)
     elif MOMENT == "lost connection":
         raise ConnectionResetError("as the test says")
 
 
-if MOMENT and MOMENT != "mute":
+if MOMENT not in ("", "mute", "waits"):
     Worker.workloop = loop
     JobRequest.on_accepted = accepted  # type: ignore[method-assign, assignment]
 
@@ -85,12 +89,23 @@ def make_mute(**_: Any) -> None:
         JobRepo.update_status = refuse  # type: ignore[method-assign]
 
 
-@shared_task(base=JobTask, bind=True, name="tests.handed", on_orphan="retry")
-def handed(self: Any, waits: bool = True) -> str:
+def work(task: Any, *, waits: bool) -> str:
     """Leave evidence, and return when the loop stands still."""
-    job = self.request.job
+    job = task.request.job
     with Path(os.environ["JOBCLAIM_TEST_EVIDENCE"]).open("a") as evidence:
         evidence.write(f"{job.job_id} {job.attempt} {os.getpid()}\n")
     while waits and not (folder() / "go").exists():
         time.sleep(0.01)
     return "done"
+
+
+@shared_task(base=JobTask, bind=True, name="tests.handed", on_orphan="retry")
+def handed(self: Any, waits: bool = True) -> str:
+    """Work without a limit that matters."""
+    return work(self, waits=waits)
+
+
+@shared_task(base=JobTask, bind=True, name="tests.handed_limited", time_limit=HARD_LIMIT_SECONDS)
+def handed_limited(self: Any) -> str:
+    """Work within a limit."""
+    return work(self, waits=True)
