@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from billiard.pool import READY, Worker
 from celery import shared_task
+from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import worker_process_init
 from celery.worker import state
 from kombu.asynchronous import get_event_loop
@@ -22,12 +24,13 @@ from kombu.asynchronous import get_event_loop
 from jobclaim.jobs import JobRepo
 from jobclaim.workers import JobTask
 from jobclaim.workers.attempt import outcome
+from jobclaim.workers.process import outcomes
 from jobclaim.workers.process.request import JobRequest
 from tests.support.waiting import wait_until
 
 MOMENT = os.environ.get("TESTS_MOMENT", "")
 LONGEST_SECONDS = 60.0
-HARD_LIMIT_SECONDS = 5
+SOFT_SECONDS, HARD_SECONDS = 1, 3
 usual_loop, usual_accepted = Worker.workloop, JobRequest.on_accepted
 
 
@@ -52,10 +55,10 @@ def loop(worker: Any, *args: Any, **options: Any) -> Any:
 
 
 def accepted(request: Any, *args: Any) -> None:
-    """Stop the loop when a job has begun for the first time."""
+    """Stop the loop when a job has begun for the first time; for the hard limit, when the soft one is over."""
     usual_accepted(request, *args)
     if not (folder() / "go").exists():
-        get_event_loop().call_later(0, stand_still)
+        get_event_loop().call_later(SOFT_SECONDS + 0.5 if MOMENT == "hard limit" else 0, stand_still)
 
 
 def stand_still() -> None:
@@ -66,7 +69,7 @@ def stand_still() -> None:
         os.kill(os.getpid(), signal.Signals[MOMENT])
         state.maybe_shutdown()
     elif MOMENT == "hard limit":
-        time.sleep(HARD_LIMIT_SECONDS)
+        time.sleep(HARD_SECONDS)
     elif MOMENT == "lost connection":
         raise ConnectionResetError("as the test says")
 
@@ -74,6 +77,7 @@ def stand_still() -> None:
 if MOMENT not in ("", "mute", "waits"):
     Worker.workloop = loop
     JobRequest.on_accepted = accepted  # type: ignore[method-assign, assignment]
+    vars(outcomes)["OPEN_SECONDS"] = LONGEST_SECONDS
 
 
 def refuse(*_: Any, **__: Any) -> Any:
@@ -105,7 +109,15 @@ def handed(self: Any, waits: bool = True) -> str:
     return work(self, waits=waits)
 
 
-@shared_task(base=JobTask, bind=True, name="tests.handed_limited", time_limit=HARD_LIMIT_SECONDS)
+@shared_task(
+    base=JobTask,
+    bind=True,
+    name="tests.handed_limited",
+    soft_time_limit=SOFT_SECONDS,
+    time_limit=HARD_SECONDS,
+)
 def handed_limited(self: Any) -> str:
-    """Work within a limit."""
+    """Work on after the soft limit, and return before the hard one."""
+    with suppress(SoftTimeLimitExceeded):
+        time.sleep(LONGEST_SECONDS)
     return work(self, waits=True)
