@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
+from jobclaim.cli.drawing import Drawn, cell, grid, stacked
 from jobclaim.cli.job_columns import STYLES
-from jobclaim.cli.output import cell
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import Job, StoreUnavailable
 from jobclaim.jobs.encoding import codec
@@ -19,36 +19,28 @@ from jobclaim.views.records import compact
 from jobclaim.views.timeline import is_overdue, timeline, waiting_reason
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from jobclaim.cli.session import Session
     from jobclaim.jobs.storage.edits import Edited
 
 
-def show_job(
-    console: Console, job: Job, session: Session, *, payload: bool = False, edited: Edited | None = None
-) -> None:
+def show_job(job: Job, session: Session, *, payload: bool = False, edited: Edited | None = None) -> Drawn:
     """Draw a job and, for one that is due, why no worker has claimed it."""
     now = session.now()
     live = _live_workers(session) if is_overdue(job, now) else None
     then = waiting_reason(job, now, session.settings, session.repo.pauses.current(), live)
-    draw_job(console, job, then, now=now, payload=payload, edited=edited)
+    return draw_job(job, then, now=now, payload=payload, edited=edited)
 
 
-def draw_job(
-    console: Console, job: Job, then: str, *, now: int, payload: bool = False, edited: Edited | None = None
-) -> None:
-    """Print the job's fields, the text ``then`` about what happens next, its timeline and, for a failure, the
+def draw_job(job: Job, then: str, *, now: int, payload: bool = False, edited: Edited | None = None) -> Drawn:
+    """Draw the job's fields, the text ``then`` about what happens next, its timeline and, for a failure, the
     traceback.
 
     ``edited`` names its edited retries.
     """
-    console.print(_fields(job, then, now, payload, edited))
-    console.print(_timeline(job, now))
+    parts = [_fields(job, then, now, payload, edited), "", _timeline(job, now)]
     if job.failure and job.failure.traceback:
-        console.print(cell(job.failure.traceback.rstrip(), style="dim"))
+        parts += ["", cell(job.failure.traceback.rstrip(), "dim")]
+    return stacked(*parts)
 
 
 def _live_workers(session: Session) -> list[WorkerRecord] | None:
@@ -59,27 +51,20 @@ def _live_workers(session: Session) -> list[WorkerRecord] | None:
         return None
 
 
-def _fields(job: Job, then: str, now: int, payload: bool, edited: Edited | None) -> Table:
-    from rich.table import Table
-
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim")
-    grid.add_column(overflow="fold")
+def _fields(job: Job, then: str, now: int, payload: bool, edited: Edited | None) -> Drawn:
+    attempts = (
+        f"{charged_in_words(job.charged, job.max_attempts)} charged, {job.attempt} claimed; "
+        f"an orphan will {job.on_orphan}"
+    )
     rows = [
-        ("job", cell(job.job_id)),
-        ("task", cell(job.task)),
-        ("queue", cell(job.queue)),
-        ("status", cell(str(job.status), style=STYLES[job.status])),
-        ("next", cell(then)),
-        (
-            "attempts",
-            cell(
-                f"{charged_in_words(job.charged, job.max_attempts)} charged, {job.attempt} claimed; "
-                f"an orphan will {job.on_orphan}"
-            ),
-        ),
+        ("job", job.job_id),
+        ("task", job.task),
+        ("queue", job.queue),
+        ("status", cell(str(job.status), STYLES[job.status])),
+        ("next", then),
+        ("attempts", attempts),
         *_progress(job, now),
-        ("created", cell(f"{clock_time(job.created_at)} ({relative(job.created_at, now)})")),
+        ("created", f"{clock_time(job.created_at)} ({relative(job.created_at, now)})"),
     ]
     known = {
         "edited from": edited.edited_from if edited else "",
@@ -87,37 +72,32 @@ def _fields(job: Job, then: str, now: int, payload: bool, edited: Edited | None)
         "tags": ", ".join(job.tags),
         "key": job.idempotency_key,
     }
-    rows += [(name, cell(value)) for name, value in known.items() if value]
+    rows += [(name, value) for name, value in known.items() if value]
     if (failure := releases.last_failure(job)) is not None:
         what = f"{failure.kind} {failure.exception}: {failure.message}".replace(" :", ":")
-        rows.append(("last failure" if job.status.is_open else "failure", cell(what, style="red")))
+        rows.append(("last failure" if job.status.is_open else "failure", cell(what, "red")))
     if job.result is not None:
-        rows.append(("result", cell(compact(codec.plain(job.result)))))
+        rows.append(("result", compact(codec.plain(job.result))))
     if payload:
-        rows.append(("payload", cell(compact(codec.plain(job.payload)))))
-    for name, value in rows:
-        grid.add_row(name, value)
-    return grid
+        rows.append(("payload", compact(codec.plain(job.payload))))
+    return grid([(cell(name, "dim"), value) for name, value in rows], whole={0})
 
 
-def _progress(job: Job, now: int) -> list[tuple[str, Text]]:
+def _progress(job: Job, now: int) -> list[tuple[str, str]]:
     """Return a job's progress, if its body reported any, and the writes that were made with its completion."""
-    rows = [("effects", cell(effects_in_words(job)))] if job.effects else []
+    rows = [("effects", effects_in_words(job))] if job.effects else []
     if job.progress is None:
         return rows
     title = "progress" if job.told else f"progress of attempt {job.progress.attempt}"
-    return [(title, cell(progress_in_words(job.progress, now))), *rows]
+    return [(title, progress_in_words(job.progress, now)), *rows]
 
 
-def _timeline(job: Job, now: int) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("when", "", "what", "detail"):
-        drawn.add_column(title, overflow="fold")
-    for moment in timeline(job):
-        drawn.add_row(
-            clock_time(moment.at), cell(relative(moment.at, now), style="dim"), cell(moment.what), cell(moment.detail)
-        )
-    return drawn
+def _timeline(job: Job, now: int) -> Drawn:
+    return grid(
+        [
+            (clock_time(moment.at), cell(relative(moment.at, now), "dim"), moment.what, moment.detail)
+            for moment in timeline(job)
+        ],
+        titles=("when", "", "what", "detail"),
+        whole={0, 1},
+    )

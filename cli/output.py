@@ -12,15 +12,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import click
 
-from jobclaim.specs.visible import visible, visible_json
-
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-    from rich.text import Text
+from jobclaim.cli.drawing import GAP, Drawn, cell, grid, terminal_width, widths
+from jobclaim.specs.visible import visible_json
 
 Format: TypeAlias = Literal["table", "json", "jsonl", "ids", "ids0"]
 Record: TypeAlias = Mapping[str, Any]
@@ -33,7 +30,7 @@ _PRINT0: Final = "jobclaim.print0"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table: its title, a function that makes the cell of a record, and rich's style.
+    """One column of a table: its title, a function that makes the cell of a record, and the cell's style.
 
     Attributes
     ----------
@@ -74,21 +71,21 @@ class Output:
             say(_pretty({"items": rows, **(extra or {})}))
         elif self.format == "table":
             if rows:
-                drawn_by = console()
-                kept = fitting(rows, columns, drawn_by.width)
-                drawn_by.print(table(rows, kept))
+                width = terminal_width()
+                kept = fitting(rows, columns, width)
+                say(table(rows, kept))
                 if hidden := ", ".join(column.title for column in columns if column not in kept):
-                    remark(f"Not shown at {drawn_by.width} columns: {hidden}; widen the terminal or use -o json")
+                    remark(f"Not shown at {width} columns: {hidden}; widen the terminal or use -o json")
             else:
                 remark(empty)
         else:
             for row in rows:
                 self._write(row)
 
-    def one(self, record: Record, render: Callable[[Console], None]) -> None:
+    def one(self, record: Record, render: Callable[[], str]) -> None:
         """Write a single record; ``render`` draws it for the table format."""
         if self.format == "table":
-            render(console())
+            say(render())
         elif self.format == "json":
             say(_pretty(record))
         else:
@@ -96,10 +93,7 @@ class Output:
 
     def fact(self, record: Record, text: str) -> None:
         """Write a single record, or in the table format this sentence."""
-        if self.format == "table":
-            say(text)
-        else:
-            self.one(record, lambda _: None)
+        self.one(record, lambda: text)
 
     @property
     def is_ids(self) -> bool:
@@ -120,56 +114,41 @@ class Output:
             say(visible_json(json.dumps(record, ensure_ascii=False, separators=(",", ":"))))
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Build rich's console. It honors ``NO_COLOR`` and writes no control characters other than rich's own."""
-    from jobclaim.cli.console import VisibleConsole
-
-    return VisibleConsole(stderr=stderr, highlight=False, soft_wrap=False)
-
-
 def fitting(rows: Sequence[Record], columns: Sequence[Column], width: int) -> list[Column]:
     """Return the columns that fit a width, without those of the highest rank first; those of rank 0 stay, and wrap."""
-    widths = [max(len(one.title), *(_width(one.cell(row), one.fold) for row in rows)) for one in columns]
-    kept = list(zip(columns, widths, strict=True))
-    while sum(wide + 2 for _, wide in kept) > width and any(column.rank for column, _ in kept):
+    natural = widths([[one.title for one in columns], *([one.cell(row) for one in columns] for row in rows)])
+    wanted = [min(wide, WIDE) if one.fold else wide for one, wide in zip(columns, natural, strict=True)]
+    kept = list(zip(columns, wanted, strict=True))
+    while sum(wide + GAP for _, wide in kept) > width and any(column.rank for column, _ in kept):
         kept.remove(max(kept, key=lambda pair: pair[0].rank))
     return [column for column, _ in kept]
 
 
-def _width(text: str, fold: bool) -> int:
-    from rich.cells import cell_len
-
-    longest = max(map(cell_len, visible(text).splitlines()), default=0)
-    return min(longest, WIDE) if fold else longest
-
-
-def table(rows: Sequence[Record], columns: Sequence[Column], *, title: str | None = None) -> RenderableType:
+def table(rows: Sequence[Record], columns: Sequence[Column]) -> Drawn:
     """Draw records as a table; long words such as ids are wrapped, never truncated, so that they can be copied."""
-    from rich import box
-    from rich.table import Table
-
-    drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-    for column in columns:
-        drawn.add_column(column.title, overflow="fold" if column.fold else "ellipsis", no_wrap=not column.fold)
-    for row in rows:
-        cells = []
-        for column in columns:
-            style = column.style(row) if callable(column.style) else column.style
-            cells.append(cell(column.cell(row), style))
-        drawn.add_row(*cells)
-    return drawn
+    return grid(
+        ([cell(column.cell(row), _style(column, row)) for column in columns] for row in rows),
+        titles=[column.title for column in columns],
+        whole={index for index, column in enumerate(columns) if not column.fold},
+    )
 
 
-def cell(text: str, style: str = "") -> Text:
-    """Build a text that rich draws without markup, with control characters escaped before widths are set."""
-    from rich.text import Text
-
-    return Text(visible(text), style=style)
+def _style(column: Column, row: Record) -> str:
+    return column.style(row) if callable(column.style) else column.style
 
 
 def say(text: str, *, err: bool = False, prefix: str = "") -> None:
-    """Write a line, on standard output unless ``err``; escape control characters except in our own colored prefix."""
-    click.echo(f"{prefix}{visible(text)}", err=err, color=False if os.environ.get("NO_COLOR") else None)
+    """Write a line, on standard output unless ``err``; escape control characters except in what we drew ourselves."""
+    click.echo(f"{prefix}{cell(text)}", err=err, color=_color())
+
+
+def _color() -> bool | None:
+    """Return whether to keep colors; ``None``: on terminals only. `NO_COLOR` wins over `FORCE_COLOR`."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return False if os.environ.get("TERM") == "dumb" else None
 
 
 def remark(text: str) -> None:

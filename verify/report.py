@@ -1,4 +1,4 @@
-"""The report of a run, on a terminal and as Markdown. Its functions are pure, except `show`, which prints."""
+"""The report of a run: its figures, its summary, and all of it as Markdown."""
 
 from __future__ import annotations
 
@@ -7,18 +7,12 @@ import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Column, Table
-from rich.text import Text
+from typing import Any
 
 from jobclaim import JobStatus
 from jobclaim.verify.checks import CheckResult, Evidence
 
 Rows = list[tuple[str, str]]
-SHOWN_AS: Final = {"held": "[green]held[/]", "broken": "[bold red]BROKEN[/]", "untested": "[yellow]not tested[/]"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,26 +85,6 @@ def records(results: Iterable[CheckResult]) -> list[dict[str, Any]]:
         }
         for result in results
     ]
-
-
-def show(
-    console: Console, evidence: Evidence, figures: Figures, results: list[CheckResult], *, verbose: bool = False
-) -> None:
-    """Print the promises; with ``verbose``, all other figures first."""
-    for section in sections(evidence, figures) if verbose else ():
-        table = Table(title=section.title, title_justify="left", show_header=False)
-        table.add_column(min_width=44)
-        table.add_column(justify="right")
-        for name, count in section.rows:
-            table.add_row(name, count)
-        console.print(table)
-    verdict = Table("promise", "check", Column("tested", justify="right"), "", box=SIMPLE_HEAD)
-    for result in results:
-        verdict.add_row(result.name, result.code, f"{result.tested:,}", SHOWN_AS[result.state])
-        if result.violations:
-            verdict.add_row(Text(result.finding(), style="red"), "", "", "")
-    console.print(verdict)
-    console.print(summary(evidence, figures, results))
 
 
 def markdown(evidence: Evidence, figures: Figures, results: list[CheckResult], command: str) -> str:

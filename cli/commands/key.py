@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobclaim.cli.drawing import Drawn, stacked
 from jobclaim.cli.errors import NotFound
 from jobclaim.cli.output import Format, Output, output_option
 from jobclaim.cli.session import Session, pass_session
@@ -59,7 +60,7 @@ def show(session: Session, task: str, key: str | None, values: str | None, outpu
     job = _find(session, task, _scope(key, values))
     answers = lifecycle.answers_duplicate(job, session.now())
     record = {**job_record(job), "answers_duplicates": answers}
-    Output(output).one(record, lambda console: _draw(console, session, job, answers))
+    Output(output).one(record, lambda: _drawn(session, job, answers))
 
 
 @command.command(
@@ -124,8 +125,8 @@ def _task(session: Session, name: str) -> Any:
     return session.app_with_tasks.tasks.get(name, name)
 
 
-def _draw(console: Any, session: Session, job: Job, answers: bool) -> None:
+def _drawn(session: Session, job: Job, answers: bool) -> Drawn:
     from jobclaim.cli.job_view import show_job
 
-    show_job(console, job, session)
-    console.print("Equal submissions get this job." if answers else "Equal submissions run again.")
+    then = "Equal submissions get this job." if answers else "Equal submissions run again."
+    return stacked(show_job(job, session), then)

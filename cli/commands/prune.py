@@ -35,8 +35,8 @@ def command(session: Session, dry_run: bool, limit: int | None, rate: float, out
 
     pruned = prune(session.repo, limit=limit, dry_run=dry_run, per_second=rate)
     left = "" if pruned.complete else "; --limit left more"
-    Output(output).one(
+    Output(output).fact(
         {**asdict(pruned), "dry_run": dry_run},
-        lambda console: console.print(f"{pruned.seen} past their retention, {pruned.deleted} deleted{left}."),
+        f"{pruned.seen} past their retention, {pruned.deleted} deleted{left}.",
     )
     click.get_current_context().exit(ExitCode.OK if pruned.complete else ExitCode.PARTIAL)

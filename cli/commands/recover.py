@@ -75,7 +75,7 @@ def _sweep(session: Session) -> SweepReport:
 
 def _print(report: SweepReport, out: Output, **event: str) -> None:
     counts = report.counts()
-    out.one({**event, **counts}, lambda console: console.print(_sentence(counts)))
+    out.fact({**event, **counts}, _sentence(counts))
     sys.stdout.flush()
 
 

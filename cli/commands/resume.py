@@ -46,4 +46,4 @@ def command(session: Session, job_id: str, name: str, payload: str, output: Form
     with acting(repo, "resume", what=job_id, why=name):
         job = repo.resume(job_id, name, value, by=whoami())
     record = job_record(job)
-    Output(output).one(record, lambda console: console.print(table([record], columns(session.now()))))
+    Output(output).one(record, lambda: table([record], columns(session.now())))

@@ -156,4 +156,4 @@ def _print(session: Session, job: Job, out: Output) -> None:
     from jobclaim.views.records import job_record
 
     record = job_record(job)
-    out.one(record, lambda console: console.print(table([record], columns(session.now()))))
+    out.one(record, lambda: table([record], columns(session.now())))

@@ -39,6 +39,6 @@ def command(session: Session, job_id: str, payload: bool, watch: int | None, out
         held = holding_record(job, session.repo.pauses.current(), session.now())
         edited = Edits.of(session.repo).around(job_id)
         record = {**job_record(job, payload=payload), **edits_record(edited), "paused": held}
-        out.one(record, lambda console: show_job(console, job, session, payload=payload, edited=edited))
+        out.one(record, lambda: show_job(job, session, payload=payload, edited=edited))
 
     repeat(watch, show, clear=out.format == "table")

@@ -6,15 +6,19 @@ import secrets
 import signal
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from jobclaim.cli.drawing import Drawn, cell, grid, stacked
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.output import Format, Output, remark, report_option
 
 if TYPE_CHECKING:
     from jobclaim.verify.deployment import Endpoints
+    from jobclaim.verify.verification import Verdict
+
+SHOWN_AS: Final = {"held": ("held", "green"), "broken": ("BROKEN", "bold red"), "untested": ("not tested", "yellow")}
 
 
 @click.command(
@@ -87,11 +91,22 @@ def command(
         "held": verdict.held,
         "promises": reports.records(verdict.results),
     }
-    Output(output).one(
-        record, lambda console: reports.show(console, verdict.evidence, verdict.figures, verdict.results)
-    )
+    Output(output).one(record, lambda: _drawn(verdict))
     if not verdict.held:
         raise click.exceptions.Exit(ExitCode.CHECK_FAILED)
+
+
+def _drawn(verdict: Verdict) -> Drawn:
+    """Draw the promises, each with what broke it, and the summary."""
+    from jobclaim.verify import report
+
+    rows: list[tuple[str, ...]] = []
+    for result in verdict.results:
+        rows.append((result.name, result.code, f"{result.tested:,}", cell(*SHOWN_AS[result.state])))
+        if result.violations:
+            rows.append((cell(result.finding(), "red"), "", "", ""))
+    promises = grid(rows, titles=("promise", "check", "tested", ""), whole={1, 2, 3}, right={2})
+    return stacked(promises, "", report.summary(verdict.evidence, verdict.figures, verdict.results))
 
 
 def _endpoints(dynamodb: str | None, sqs: str | None) -> Endpoints | None:

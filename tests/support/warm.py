@@ -54,7 +54,7 @@ MODULES = (
     "jobclaim.workers.process.steps",
     "jobclaim.workers.results.backend",
     "jobclaim.workers.transport",
-    "rich.table",
+    "prettytable.prettytable",
 )
 PROGRAMS = {"celery": "celery.__main__", "jobclaim": "jobclaim.cli.main"}
 """Where the console scripts' functions ``main`` are."""

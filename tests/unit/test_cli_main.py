@@ -22,7 +22,7 @@ from jobclaim.cli.session import Session
 from tests.support import warm
 from tests.support.documented import ROOT
 
-HEAVY = {"boto3", "botocore", "celery", "kombu", "moto", "pydantic", "pydantic_settings", "rich", "structlog"}
+HEAVY = {"boto3", "botocore", "celery", "kombu", "moto", "prettytable", "pydantic", "pydantic_settings", "structlog"}
 
 
 PROBE = """

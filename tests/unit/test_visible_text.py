@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rich.text import Text
 
 from jobclaim.cli import main
 from jobclaim.cli.commands.dead.columns import COLUMNS as DEAD_COLUMNS
 from jobclaim.cli.errors import Refused
 from jobclaim.cli.job_columns import columns
 from jobclaim.cli.job_view import draw_job
-from jobclaim.cli.output import FORMATS, Output, console, remark
+from jobclaim.cli.output import FORMATS, Output, remark
 from jobclaim.cli.session import quiet_logs
 from jobclaim.jobs import Attempt, Failure, FailureKind, Job, JobStatus
 from jobclaim.jobs.log import Fields
@@ -77,7 +76,7 @@ def test_no_field_of_a_job_leaves_the_command_line_as_it_is(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     job, out = job_of(text), Output(format)
-    out.one(job_record(job, payload=True), lambda to: draw_job(to, job, text, now=NOW, payload=True))
+    out.one(job_record(job, payload=True), lambda: draw_job(job, text, now=NOW, payload=True))
     out.many([job_record(job, payload=True)], columns(NOW, payload=True), empty=text)
     out.many([job_record(job)], DEAD_COLUMNS(NOW), empty=text)
     out.fact({"job_id": text}, text)
@@ -111,8 +110,8 @@ def test_a_table_keeps_what_escapes_made_longer(capsys: pytest.CaptureFixture[st
     assert "\\x1b" in capsys.readouterr().out
 
 
-def test_the_console_shows_what_was_drawn_without_a_cell(capsys: pytest.CaptureFixture[str]) -> None:
-    console().print(Text(CLIPBOARD))
+def test_text_that_was_not_drawn_is_escaped_when_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    Output("table").one({}, lambda: CLIPBOARD)
     assert "\\x1b]52;c;cm0gLXJmIC8=" in capsys.readouterr().out
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from jobclaim.cli.drawing import Drawn, grid
 from jobclaim.cli.output import Format, Output, remark, report_option
 from jobclaim.cli.session import Session, pass_session
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 @click.command(
@@ -43,21 +41,20 @@ def command(session: Session, jobs: int, threads: int, yes: bool, output: Format
         what = f"Write, end and delete {jobs} jobs in table {settings.job_table!r} on {where}?"
         click.confirm(what, abort=True, err=True)
     measured = measure(settings, jobs, threads, progress=remark)
-    Output(output).one(measured.record(), lambda console: _draw(console, measured.record()))
+    Output(output).one(measured.record(), lambda: _drawn(measured.record()))
 
 
-def _draw(console: Console, record: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    shown = Table(box=None, show_header=False)
-    shown.add_row("jobs", f"{record['jobs']} with {record['threads']} threads, {record['jobs_per_second']:g} a second")
+def _drawn(record: dict[str, Any]) -> Drawn:
+    rows = [("jobs", f"{record['jobs']} with {record['threads']} threads, {record['jobs_per_second']:g} a second")]
     for name in ("submit", "claim", "end"):
         spread = record[f"{name}_ms"]
-        shown.add_row(name, f"{spread['p50']:g} ms, 95 of 100 within {spread['p95']:g} ms")
+        rows.append((name, f"{spread['p50']:g} ms, 95 of 100 within {spread['p95']:g} ms"))
     overhead, body = record["overhead_percent"], record["body_ms"]
-    shown.add_row("overhead", f"{overhead['p50']:g} % of a task of {body} ms, 95 of 100 within {overhead['p95']:g} %")
     each = ", ".join(f"{name} {count:g}" for name, count in record["requests"].items())
-    shown.add_row("requests", f"{record['requests_per_job']:g} a job ({each})")
-    shown.add_row("units", f"{record['write_units_per_job']:g} written, {record['read_units_per_job']:g} read a job")
-    shown.add_row("a million jobs", f"${record['dollars_per_million']:.2f}")
-    console.print(shown)
+    rows += [
+        ("overhead", f"{overhead['p50']:g} % of a task of {body} ms, 95 of 100 within {overhead['p95']:g} %"),
+        ("requests", f"{record['requests_per_job']:g} a job ({each})"),
+        ("units", f"{record['write_units_per_job']:g} written, {record['read_units_per_job']:g} read a job"),
+        ("a million jobs", f"${record['dollars_per_million']:.2f}"),
+    ]
+    return grid(rows, whole={0})

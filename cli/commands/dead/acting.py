@@ -47,7 +47,7 @@ def print_plan(
             out.id(job_id)
     elif out.format != "table":
         report = ActReport(matched=matched, limited=matched < count)
-        out.one(act_record(verb, report, dry_run=True), lambda _: None)
+        out.one(act_record(verb, report, dry_run=True), str)
 
 
 def print_report(verb: Verb, report: ActReport, out: Output) -> int:

@@ -149,6 +149,6 @@ def _print(session: Session, job: Job, out: Output, *, detailed: bool) -> None:
 
     record = job_record(job)
     if detailed:
-        out.one(record, lambda console: show_job(console, job, session))
+        out.one(record, lambda: show_job(job, session))
     else:
-        out.one(record, lambda console: console.print(table([record], columns(session.now()))))
+        out.one(record, lambda: table([record], columns(session.now())))
