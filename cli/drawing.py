@@ -18,8 +18,9 @@ UNLIMITED: Final = 1_000_000
 """Width of an output that is not a terminal: its values stay whole, for ``grep`` and logs."""
 WIDEST_CHARACTER: Final = 2
 LONG: Final = 1_000
+"""Characters of a word that wcwidth wraps in little time."""
 GAP: Final = 2
-"""Columns between two columns of a table."""
+"""Space between two columns."""
 _EFFECTS: Final = ("bold", "dim")
 
 

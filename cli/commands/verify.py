@@ -106,7 +106,7 @@ def _drawn(verdict: Verdict) -> Drawn:
         if result.violations:
             rows.append((cell(result.finding(), "red"), "", "", ""))
     promises = grid(rows, titles=("promise", "check", "tested", ""), whole={1, 2, 3}, right={2})
-    return stacked(promises, "", report.summary(verdict.evidence, verdict.figures, verdict.results))
+    return stacked(promises, "", grid([(report.summary(verdict.evidence, verdict.figures, verdict.results),)]))
 
 
 def _endpoints(dynamodb: str | None, sqs: str | None) -> Endpoints | None:

@@ -86,9 +86,10 @@ def _telling(check: Callable[[], None]) -> Callable[[str], None]:
 
 
 def _drawn(record: dict[str, Any]) -> Drawn:
-    claims = record["claims"]
-    marks = [cell("holds", "green") if claim["held"] else cell("FAILS", "bold red") for claim in claims]
-    judged = [(mark, claim["claim"], cell(claim["finding"], "dim")) for mark, claim in zip(marks, claims, strict=True)]
+    judged = []
+    for claim in record["claims"]:
+        mark = cell("holds", "green") if claim["held"] else cell("FAILS", "bold red")
+        judged.append((mark, claim["claim"], cell(claim["finding"], "dim")))
     return stacked(
         cell("What happened", "bold"),
         grid([(name, cell(str(value), "bold")) for name, value in record["figures"].items()], right={1}),
