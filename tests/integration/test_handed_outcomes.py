@@ -25,8 +25,8 @@ MODULES = ("tests.support.handing_tasks",)
 def started(here: Any, how: str, moment: str) -> Any:
     env = {"TESTS_MOMENT": moment}
     if how == "celery":
-        return here.stack.celery("worker", "worker", "-c", "2", "-Q", "default", env=env)
-    return here.stack.worker("worker", "-c", "2", "-Q", "default", env=env)
+        return here.stack.worker("worker", "-c", "2", "-Q", "default", env=env)
+    return here.stack.program("worker", "jobclaim", "worker", "run", "-q", "default", "-c", "2", env=env)
 
 
 @pytest.mark.versions

@@ -54,8 +54,12 @@ class Stack:
         return process
 
     def celery(self, name: str, *arguments: str, env: Mapping[str, str] | None = None) -> ManagedProcess:
-        """Start any ``celery -A jobclaim`` command; at the stack's end it is killed: nobody asks what it left."""
-        argv = [sys.executable, "-m", "celery", "-A", "jobclaim", *arguments]
+        """Start any ``celery -A jobclaim`` command."""
+        return self.program(name, "celery", "-A", "jobclaim", *arguments, env=env)
+
+    def program(self, name: str, *arguments: str, env: Mapping[str, str] | None = None) -> ManagedProcess:
+        """Start a module as a program; at the stack's end it is killed: nobody asks what it left."""
+        argv = [sys.executable, "-m", *arguments]
         own = {**self.environment, **(env or {})}
         process = WarmProcess(name, argv, log_dir=self.log_dir, env=own, cwd=ROOT, stop_seconds=0)
         return self._exits.enter_context(process)

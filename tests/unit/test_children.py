@@ -11,7 +11,12 @@ import pytest
 from billiard.pool import CLOSE, RUN
 
 from jobclaim.workers.process import children
-from jobclaim.workers.process.children import Children, keep_unconfirmed, read_outcomes_before_limits
+from jobclaim.workers.process.children import (
+    Children,
+    call_before_stop,
+    keep_unconfirmed,
+    read_outcomes_before_limits,
+)
 from jobclaim.workers.state.worker import Worker
 
 WAITING, HALF_WRITTEN, GIVEN, CONFIRMED = range(4)
@@ -165,3 +170,25 @@ def test_a_pool_without_limits_is_left_as_it_is() -> None:
     inner = SimpleNamespace()
     read_outcomes_before_limits(SimpleNamespace(_pool=inner))
     assert vars(inner) == {}
+
+
+def test_something_is_called_before_a_pool_waits_for_its_children() -> None:
+    called: list[str] = []
+    pool = SimpleNamespace(stop=lambda: called.append("stop"))
+    call_before_stop(pool, lambda: called.append("before"))
+    pool.stop()
+    assert called == ["before", "stop"]
+
+
+def test_the_loop_is_left_even_where_the_pool_cannot_drop_what_waits(inner: Any) -> None:
+    pool, left = SimpleNamespace(_pool=inner), list[bool]()
+    del inner._cache[GIVEN]
+
+    def broken() -> None:
+        raise OSError("a pipe is gone")
+
+    inner.flush = broken
+    keep_unconfirmed(pool, lambda: left.append(True))
+    with pytest.raises(OSError, match="pipe"):
+        pool.flush()
+    assert left == [True]

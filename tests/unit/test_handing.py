@@ -188,7 +188,7 @@ def test_a_success_that_something_follows_is_not_planned(
         job = SimpleNamespace(**({"dead_retries": 0, "payload_mark": None} | given.get("job", {})))
         cls = given.get("task", JobTask)
         settings = SimpleNamespace(telemetry=given.get("telemetry", "off"))
-        app = given.get("app", _state.get_current_app())
+        app = given.get("app", _state.default_app)
         named = {"app": app, "jobclaim": SimpleNamespace(settings=settings), "__module__": cls.__module__}
         task = type("Task", (cls,), named)
         request = SimpleNamespace(job=job, chord=given.get("chord"), takes_place=given.get("takes_place", ""))

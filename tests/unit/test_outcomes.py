@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 
+import pycurl
 import pytest
 from botocore.exceptions import NoCredentialsError
 from kombu.asynchronous import Hub
@@ -305,6 +306,7 @@ def test_no_more_are_taken_than_two_for_each_child(world: World) -> None:
 ENDS: dict[str, Callable[[World], None]] = {
     "closed": lambda world: world.hub.reset(),
     "left": lambda world: world.outcomes.leave_loop(),
+    "a cold stop": lambda world: world.outcomes.end(),
 }
 
 
@@ -357,3 +359,25 @@ def test_nothing_is_taken_after_a_stop_was_requested(world: World) -> None:
     assert world.takes()
     world.outcomes.close()
     assert not world.takes()
+
+
+def test_a_stop_that_is_requested_while_outcomes_are_let_in_closes_the_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = worker.now()
+
+    def interrupted() -> float:
+        world.outcomes.close()  # by the handler of a signal
+        return now
+
+    monkeypatch.setattr(worker, "now", interrupted)
+    assert not world.takes()
+
+
+def test_a_request_that_libcurl_does_not_take_is_recorded_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise pycurl.error(43, "as the test says")
+
+    monkeypatch.setattr(outcomes, "prepare", refuse)
+    world.record("a")
+    assert (len(world.recorder.waiting), world.outcomes.job_ids()) == (1, {"job of a"})

@@ -53,7 +53,7 @@ def is_possible(task: Any, request: Any) -> bool:
     job = request.job
     return (
         worker.current().takes_outcomes()
-        and task.app is _state.get_current_app()  # the main process writes by the settings of the worker's app
+        and task.app is _state.default_app  # the worker's, by whose settings the main process writes
         and not (request.chord or job.dead_retries or job.payload_mark or getattr(request, "takes_place", ""))
         and not traces.is_on(task.jobclaim.settings)
         and not _is_followed(task)

@@ -159,17 +159,30 @@ def keep_unconfirmed(pool: Any, then: Callable[[], None]) -> None:
         given = [job for job in list(inner._cache.values()) if _is_given(inner, job)]
         for job in given:
             job.discard = _do_nothing  # it stays known while the pool looks after its children
-        usual()
-        for job in given:
-            del job.discard
-            if job._write_to._is_alive():
-                if not job.ready():
-                    inner._busy_workers.add(job._write_to.inqW_fd)
-            elif not job._accepted:
-                job.discard()  # its child has ended, and no other one may get it
-        then()
+        try:
+            usual()
+            for job in given:
+                del job.discard
+                if job._write_to._is_alive():
+                    if not job.ready():
+                        inner._busy_workers.add(job._write_to.inqW_fd)
+                elif not job._accepted:
+                    job.discard()  # its child has ended, and no other one may get it
+        finally:
+            then()
 
     pool.flush = flush
+
+
+def call_before_stop(pool: Any, call: Callable[[], None]) -> None:
+    """Call something before a pool waits for its children: a cold stop does so in its signal's handler, at once."""
+    usual = pool.stop
+
+    def stop() -> None:
+        call()
+        usual()
+
+    pool.stop = stop
 
 
 def _do_nothing() -> None:

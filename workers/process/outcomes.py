@@ -7,7 +7,7 @@
 
 A child that has handed its outcome over can claim its next job while this one is recorded, so that a job costs it one
 round trip instead of two. Outcomes are taken only while the loop turns and DynamoDB answers: each job that a child
-accepts opens that for some seconds, and a request that fails, or too many under way, close it. Then children record
+accepts opens that for a second, and a request that fails, or too many under way, close it. Then children record
 their outcomes themselves. So a process has at most one attempt, and a main process some few outcomes that are not
 recorded yet, for as long as a request takes.
 """
@@ -101,8 +101,12 @@ class LoopRequests:
         line = self._idle.pop() if self._idle else Line(self._client.connection())
         line.body.clear()
         prepare(line.curl, request, self._client.longest_ms)
-        self._multi.add_handle(line.curl)
         self._used[line.curl] = line, planned
+        try:
+            self._multi.add_handle(line.curl)
+        except pycurl.error:
+            del self._used[line.curl]
+            raise
         self._act(pycurl.SOCKET_TIMEOUT, 0)
         return True
 
@@ -140,19 +144,22 @@ class LoopRequests:
             self._end(curl)
 
     def _end(self, curl: Any, *, answered: bool = False) -> None:
-        line, planned = self._used.pop(curl)
-        self._multi.remove_handle(curl)
-        self._idle.append(line)
-        self._done(planned, answered and line.is_ok())
+        line, planned = self._used.pop(curl, (None, None))
+        with suppress(pycurl.error):  # where a signal's handler has interrupted libcurl, or `start`
+            self._multi.remove_handle(curl)
+        if line is not None and planned is not None:
+            self._idle.append(line)
+            self._done(planned, answered and line.is_ok())
 
     def finish(self) -> None:
         """Wait for the last answers: the loop ends, or begins anew after a lost connection. In its thread only."""
         self._is_turning, deadline = False, time.monotonic() + LAST_SECONDS
         self._wake(-1)
-        while self._used and time.monotonic() < deadline:
-            self._multi.select(0.05)
-            self._multi.perform()
-            self._take_answers()
+        with suppress(pycurl.error):  # as in `_end`: then threads make these requests again
+            while self._used and time.monotonic() < deadline:
+                self._multi.select(0.05)
+                self._multi.perform()
+                self._take_answers()
         for curl in list(self._used):
             self._end(curl)
 
@@ -186,10 +193,12 @@ class Outcomes:
 
     def open(self) -> None:
         """Let children hand outcomes over for a moment, if all is well."""
-        if self._requests is None or self._is_closed:
+        if self._requests is None:
             return
-        is_well = not self._delayed and len(self._requests) < self._most
+        is_well = not (self._is_closed or self._delayed) and len(self._requests) < self._most
         worker.current().take_outcomes(worker.now() + OPEN_SECONDS if is_well else 0.0)
+        if self._is_closed:  # by a signal's handler, between these lines
+            self.close()
 
     def close(self) -> None:
         """Take no more outcomes than those that are handed over already."""
@@ -209,6 +218,11 @@ class Outcomes:
         """Wait for a moment for the requests under way, and make no others until the loop turns again."""
         if self._requests is not None:
             self._requests.finish()
+
+    def end(self) -> None:
+        """Take no more outcomes, and leave the loop, which does not turn again."""
+        self.close()
+        self.leave_loop()
 
     def flush(self, timeout: float) -> bool:
         """Wait until everything is recorded, at most ``timeout`` seconds; return whether it was."""

@@ -31,6 +31,7 @@ from jobclaim.workers.process import active, unreported
 from jobclaim.workers.process.cancels import SETTLE_SECONDS, Cancels
 from jobclaim.workers.process.children import (
     Children,
+    call_before_stop,
     keep_unconfirmed,
     read_answers_first,
     read_outcomes_before_limits,
@@ -87,6 +88,7 @@ class Parent:
         self._cancels = Cancels(app, self._children, self._recorder, self._records)
         self._outcomes = Outcomes(app.jobclaim, hub, Recorder(), about.concurrency)
         keep_unconfirmed(pool, then=self._outcomes.leave_loop)
+        call_before_stop(pool, self._outcomes.end)
         self._shutdown = Shutdown(app, pool, self._children, self._recorder, self._cancels)
         self._seen: frozenset[str] = frozenset()
         self._overdue: set[OwnedRequest] = set()
