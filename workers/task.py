@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
@@ -199,9 +200,10 @@ class JobTask(
         raise Unanswered("heartbeats fail")  # its message is deleted; the main process sends another
 
     def _claim(self, request: Any, where: Address) -> Job | None:
+        began = time.monotonic()
         # the main process knows this claim from the request, so it is not noted as one of the body
         with delivery.outside():
-            return self.jobclaim.repo.claim_job(
+            job: Job | None = self.jobclaim.repo.claim_job(
                 where.job_id,
                 attempt=where.attempt,
                 celery_task_id=request.id,
@@ -211,6 +213,8 @@ class JobTask(
                 task=self.name,
                 when_due=not self.ready_early(where.job_id),
             )
+        request.claim_seconds = time.monotonic() - began
+        return job
 
     def _refused(self, where: Address, job: Job) -> None:
         """Raise if the claim was refused because of the message, not because of the job's state.

@@ -102,6 +102,7 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> list[Handed]:
             found.append(traced.retstr)
         return traced
 
+    monkeypatch.setattr(handing, "LEAST_SECONDS", 0.0)
     monkeypatch.setattr(Worker, "takes_outcomes", lambda _: True)
     monkeypatch.setattr(Worker, "hand_over", lambda *_: True)
     monkeypatch.setattr(handing, "conclude", catch)
@@ -176,8 +177,9 @@ def test_a_failure_is_recorded_by_its_child(jobclaim: Harness, handed: list[Hand
         {"telemetry": "otlp"},
         {"task": OnSuccess},
         {"app": "another app"},
+        {"claim_seconds": handing.LEAST_SECONDS / 2},
     ],
-    ids=["chord", "dead letter", "payload apart", "slot", "traces", "hook", "another app"],
+    ids=["chord", "dead letter", "payload apart", "slot", "traces", "hook", "another app", "fast line"],
 )
 def test_a_success_that_something_follows_is_not_planned(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
@@ -191,7 +193,12 @@ def test_a_success_that_something_follows_is_not_planned(
         app = given.get("app", _state.default_app)
         named = {"app": app, "jobclaim": SimpleNamespace(settings=settings), "__module__": cls.__module__}
         task = type("Task", (cls,), named)
-        request = SimpleNamespace(job=job, chord=given.get("chord"), takes_place=given.get("takes_place", ""))
+        request = SimpleNamespace(
+            job=job,
+            chord=given.get("chord"),
+            takes_place=given.get("takes_place", ""),
+            claim_seconds=given.get("claim_seconds", handing.LEAST_SECONDS),
+        )
         return handing.is_possible(object.__new__(task), request)
 
     assert possible()

@@ -311,7 +311,10 @@ ENDS: dict[str, Callable[[World], None]] = {
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_when_the_loop_ends_the_last_answers_are_waited_for(world: World, end: Callable[[World], None]) -> None:
+def test_when_the_loop_ends_the_last_answers_are_waited_for(
+    world: World, end: Callable[[World], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcomes, "LAST_SECONDS", LONGEST_SECONDS)
     world.record("a")
     world.server.answers.put(MADE)
     end(world)

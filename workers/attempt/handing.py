@@ -29,6 +29,8 @@ from jobclaim.workers.telemetry import traces
 MOST_BYTES: Final = 3_900
 """Of what is handed over: with the rest of the answer it fits one write to the child's pipe, 4,096 bytes, of which the
 main process sees all or nothing (Linux, pipe(7), PIPE_BUF)."""
+LEAST_SECONDS: Final = 0.004
+"""What the job's claim took at least: where DynamoDB answers sooner, a child gains less than the main process spends."""
 SCALARS: Final = (str, int, float, bool, type(None))
 """Exact types of values bound to log lines that the main process can read."""
 HOOKS: Final = ("on_success", "after_return", "Request")
@@ -53,6 +55,7 @@ def is_possible(task: Any, request: Any) -> bool:
     job = request.job
     return (
         worker.current().takes_outcomes()
+        and request.claim_seconds >= LEAST_SECONDS
         and task.app is _state.default_app  # the worker's, by whose settings the main process writes
         and not (request.chord or job.dead_retries or job.payload_mark or getattr(request, "takes_place", ""))
         and not traces.is_on(task.jobclaim.settings)
