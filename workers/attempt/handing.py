@@ -30,7 +30,7 @@ MOST_BYTES: Final = 3_900
 """Of what is handed over: with the rest of the answer it fits one write to the child's pipe, 4,096 bytes, of which the
 main process sees all or nothing (Linux, pipe(7), PIPE_BUF)."""
 LEAST_SECONDS: Final = 0.004
-"""What the job's claim took at least: where DynamoDB answers sooner, a child gains less than the main process spends."""
+"""What the job's claim took at least: where DynamoDB is faster, a child gains less than the main process spends."""
 SCALARS: Final = (str, int, float, bool, type(None))
 """Exact types of values bound to log lines that the main process can read."""
 HOOKS: Final = ("on_success", "after_return", "Request")
