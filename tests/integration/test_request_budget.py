@@ -46,7 +46,7 @@ def test_a_job_costs_four_requests_and_its_share_of_receives_and_deletes(
     requests, units = meter["requests"], meter["units"]["jobclaim-jobs"]
     assert requests["SendMessage"] == requests["PutItem jobclaim-jobs"] == JOBS
     statistics = requests["UpdateItem jobclaim-jobs"] - 2 * JOBS  # beside a claim and a result of each job
-    assert 0 < statistics <= 2 * PROCESSES, "of the task and of all tasks, when a process ends"
+    assert 0 < statistics <= 2 * (PROCESSES + 1), "of the task and of all tasks, when a process or the main one ends"
     assert runs.last_day(system_clock()).runs == JOBS
     assert "GetItem jobclaim-jobs" not in requests
     assert requests.get("GetQueueAttributes", 0) <= 5, "at the start only"

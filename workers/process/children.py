@@ -176,7 +176,9 @@ def keep_unconfirmed(pool: Any, then: Callable[[], None]) -> None:
 
 def call_before_stop(pool: Any, call: Callable[[], None]) -> None:
     """Call something before a pool waits for its children: a cold stop does so in its signal's handler, at once."""
-    usual = pool.stop
+    usual = getattr(pool, "stop", None)
+    if usual is None:
+        return
 
     def stop() -> None:
         call()
