@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from billiard.pool import SIG_SOFT_TIMEOUT, soft_timeout_sighandler
+from billiard.pool import SIG_SOFT_TIMEOUT
 from celery import Celery, Task
 from celery.exceptions import SoftTimeLimitExceeded
 
@@ -264,14 +263,6 @@ def test_the_soft_limit_of_a_thread_comes_by_its_own_loop() -> None:
         return asyncio.run(coroutines.AsyncBody(Cut().body()).run())
 
     assert contextvars.copy_context().run(attempt) == "SoftTimeLimitExceeded"
-
-
-@pytest.fixture
-def in_child() -> Iterator[None]:
-    """Handle the limit's signal as a child of the pool does."""
-    before = signal.signal(SIG_SOFT_TIMEOUT, soft_timeout_sighandler)
-    yield
-    signal.signal(SIG_SOFT_TIMEOUT, before)
 
 
 @pytest.mark.usefixtures("in_child")

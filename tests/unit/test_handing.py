@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Iterator
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from billiard.pool import SIG_SOFT_TIMEOUT, soft_timeout_sighandler
+from billiard.pool import SIG_SOFT_TIMEOUT
 from celery import _state, shared_task, signals
 from celery.worker.request import Request
 from structlog.contextvars import bind_contextvars, merge_contextvars
@@ -285,13 +283,6 @@ def test_a_claim_that_has_ended_before_it_is_planned_drops_the_result(
         jobclaim.drain()
     assert (handed, jobclaim.job(job_id).status) == ([], JobStatus.CANCELLED)
     assert "claim.lost" in [line["event"] for line in lines]
-
-
-@pytest.fixture
-def in_child() -> Iterator[None]:
-    before = signal.signal(SIG_SOFT_TIMEOUT, soft_timeout_sighandler)
-    yield
-    signal.signal(SIG_SOFT_TIMEOUT, before)
 
 
 @pytest.mark.usefixtures("in_child")

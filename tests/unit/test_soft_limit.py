@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,14 +15,6 @@ from jobclaim.jobs import JobStatus
 from jobclaim.testing import Harness
 from jobclaim.workers.attempt import soft_limit
 from jobclaim.workers.attempt.outcome import record_success
-
-
-@pytest.fixture
-def in_child() -> Iterator[None]:
-    """Handle the limit's signal as a child of the pool does."""
-    before = signal.signal(SIG_SOFT_TIMEOUT, soft_timeout_sighandler)
-    yield
-    signal.signal(SIG_SOFT_TIMEOUT, before)
 
 
 def reach_soft_limit() -> None:
