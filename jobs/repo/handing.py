@@ -71,9 +71,7 @@ class Handing(Lasting):
             The result cannot be stored, or the claim has ended; nothing was written.
         """
         claim, now = self._claim_on(job_id, JobStatus.COMPLETED, token), self.clock()
-        done = self._completed(claim, result, now, ttl)
-        if run := self._runs.get(token):
-            done = run.with_last_report(done)
+        done = self._with_last_report(claim, self._completed(claim, result, now, ttl))
         return PlannedCompletion(
             job_id=job_id,
             token=token,
@@ -86,7 +84,7 @@ class Handing(Lasting):
 
     def hand_over(self, planned: PlannedCompletion) -> None:
         """Forget the claim of a completion that another process writes."""
-        self._forget(planned)
+        self._forget(planned.job_id, planned.token)
 
     def write_planned(self, planned: PlannedCompletion) -> None:
         """Write a planned completion, and announce it. Retried until the lease ends.
@@ -99,7 +97,7 @@ class Handing(Lasting):
             Nothing is known of the write.
         """
         written = self.table.make(planned.request, until=planned.until)
-        self._forget(planned)
+        self._forget(planned.job_id, planned.token)
         stored = written.job
         # only the owner completes, once, under its token: so this was an earlier try of the same request
         mine = stored is not None and stored.status is JobStatus.COMPLETED and stored.claim_token == planned.token
@@ -113,7 +111,3 @@ class Handing(Lasting):
             announce_completion(planned.duration_ms, planned.context)
         if planned.runs:
             self.statistics.add(planned.runs)
-
-    def _forget(self, planned: PlannedCompletion) -> None:
-        self._claims.forget(planned.job_id, planned.token)
-        self._runs.forget(planned.token)

@@ -227,9 +227,7 @@ class Owning(Reading):
     def _end(
         self, claim: Job, move: Move, after: Job, *, beside: Sequence[Job] = (), along: Sequence[Write] = ()
     ) -> Job:
-        if run := self._runs.get(claim.claim_token):
-            after = run.with_last_report(after)
-        where = delivery.current()
+        after, where = self._with_last_report(claim, after), delivery.current()
         with where.writing():
             until = where.write_until(claim, self.clock())
             written = self.table.apply(claim, move, after, until=until, beside=beside, along=along)
@@ -240,17 +238,23 @@ class Owning(Reading):
 
     def attempt_ended(self, claim: Job, after: Job) -> None:
         """Forget a claim whose end is written, and notify the delivery in which it was made."""
-        self._claims.forget(claim.job_id, claim.claim_token)
-        self._runs.forget(claim.claim_token)
+        self._forget(claim.job_id, claim.claim_token)
         delivery.current().ended(self, claim, after)
 
     def attempt_lost(self, claim: Job, now: Job | None) -> ClaimLost:
         """Forget a claim that has ended, notify its delivery, and return the error that reports it."""
-        self._claims.forget(claim.job_id, claim.claim_token)
-        self._runs.forget(claim.claim_token)
+        self._forget(claim.job_id, claim.claim_token)
         lost = lost_claim(claim.job_id, now)
         delivery.current().lost(claim, str(lost))
         return lost
+
+    def _with_last_report(self, claim: Job, after: Job) -> Job:
+        run = self._runs.get(claim.claim_token)
+        return run.with_last_report(after) if run else after
+
+    def _forget(self, job_id: str, token: str) -> None:
+        self._claims.forget(job_id, token)
+        self._runs.forget(token)
 
 
 def lost_claim(job_id: str, now: Job | None) -> ClaimLost:
