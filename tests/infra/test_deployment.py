@@ -155,7 +155,7 @@ def test_the_function_sends_a_lost_message_again(aws: str, tmp_path: Path) -> No
         job_id = submit(stack, tmp_path, "tests.note")
         repo = JobRepo.from_settings(at(aws, built))
         due = repo.get_job(job_id).available_at + 1000 * int(built.redispatch_delay("default"))
-        wait_until(lambda: repo.clock() > due, 10, lambda: "the job counts as lost")
+        wait_until(lambda: repo.clock() > due, 30, lambda: "the job counts as lost")
         sqs = stack.client("sqs")
         url = sqs.get_queue_url(QueueName=built.physical_name("default"))["QueueUrl"]
         sqs.purge_queue(QueueUrl=url)

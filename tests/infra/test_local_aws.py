@@ -120,7 +120,7 @@ def test_messages_sent_and_received_at_once_arrive_once_each(
 def test_a_long_poll_gets_a_message_that_is_sent_meanwhile(embedded: Stack, queue_url: str) -> None:
     with ThreadPoolExecutor(1) as pool:
         polling = pool.submit(long_poll, embedded, queue_url, 20)
-        wait_until(lambda: waiting_polls(embedded) == 1, 10, "the poll waits")
+        wait_until(lambda: waiting_polls(embedded) == 1, 30, "the poll waits")
         embedded.sqs.send_message(QueueUrl=queue_url, MessageBody="hello")
 
         assert polling.result(5) == ["hello"]
@@ -155,7 +155,7 @@ def test_a_long_poll_holds_up_nobody_and_no_cpu(embedded: Stack) -> None:
     urls = [embedded.sqs.create_queue(QueueName=f"idle-{number}")["QueueUrl"] for number in range(8)]
     with ThreadPoolExecutor(len(urls)) as pool:
         polls = [pool.submit(long_poll, embedded, url, POLL_SECONDS) for url in urls]
-        wait_until(lambda: waiting_polls(embedded) == len(urls), 10, "all polls wait")
+        wait_until(lambda: waiting_polls(embedded) == len(urls), 30, "all polls wait")
         embedded.dynamodb.list_tables()
         embedded.sqs.send_message(QueueUrl=embedded.sqs.create_queue(QueueName="busy")["QueueUrl"], MessageBody="x")
         assert not any(poll.done() for poll in polls)
@@ -289,7 +289,7 @@ def test_it_ends_with_its_block_although_a_consumer_waits() -> None:
             stack.dynamodb.list_tables()  # leaves an open connection
             url = stack.sqs.create_queue(QueueName="q")["QueueUrl"]
             polling = pool.submit(long_poll, stack, url, 20)
-            wait_until(lambda: waiting_polls(stack) == 1, 10, "the poll waits")
+            wait_until(lambda: waiting_polls(stack) == 1, 30, "the poll waits")
             started = time.monotonic()
         assert time.monotonic() - started < 3
         polling.exception(10)

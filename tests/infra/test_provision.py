@@ -143,7 +143,7 @@ def test_a_message_nobody_can_finish_ends_in_the_dead_letter_queue(stack: Stack)
         found: list[Any] = stack.sqs.receive_message(QueueUrl=dead, WaitTimeSeconds=0).get("Messages", [])
         return found
 
-    (message,) = wait_until(in_dead_letters, 10, "the message is in the dead-letter queue")
+    (message,) = wait_until(in_dead_letters, 30, "the message is in the dead-letter queue")
     assert message["Body"] == "poison"
     assert deliveries == 3
 

@@ -128,7 +128,7 @@ def test_the_heartbeat_names_what_bodies_hold(stack: Stack, submit: Callable[...
     ids = one_each(submit, "sleep", 600)
     stack.wait_for_bodies(ids)
     records = FleetRecords.of(stack.repo)
-    wait_until(lambda: set(ids) == set(records.all()[0].jobs), 5, "the record names the jobs")
+    wait_until(lambda: set(ids) == set(records.all()[0].jobs), 30, "the record names the jobs")
 
 
 def test_a_failure_is_recorded_with_its_exception(stack: Stack, submit: Callable[..., str]) -> None:

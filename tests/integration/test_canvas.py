@@ -51,6 +51,12 @@ def app(stack: Stack) -> Iterator[Celery]:
     made.close()
 
 
+def lines_of(told: Path) -> list[str]:
+    """What an error callback has told, once it is there: a file is there before its first line is."""
+    wait_until(lambda: told.exists() and told.read_text(), WAIT, "the error callback has run")
+    return told.read_text().split()
+
+
 @pytest.mark.versions
 def test_a_chain_hands_each_result_on_and_its_last_id_is_the_result(app: Celery, stack: Stack) -> None:
     result = chain(add.s(1, 2), add.s(10), add_at_second_try.s(100), plain_add.s(1000)).apply_async()
@@ -100,8 +106,7 @@ def test_a_failed_step_fails_the_rest_of_its_chain_and_tells_its_error_callback(
         result.get(timeout=WAIT)
     assert type(caught.value) is Unlucky
     failed = result.parent.id
-    wait_until(told.exists, WAIT, "the error callback has run")
-    assert told.read_text().split() == [failed]
+    assert lines_of(told) == [failed]
     assert stack.repo.get_job(failed).status is JobStatus.FAILED
     assert app.AsyncResult(result.id).state == "FAILURE"
     assert "as it had to be" in app.AsyncResult(failed).traceback
@@ -113,8 +118,7 @@ def test_a_failed_member_fails_the_chord_and_its_body_never_runs(app: Celery, st
     result = chord([add.s(1, 1), fail.s(), add.s(2, 2)])(body)
     with pytest.raises(ChordError, match="as it had to be"):
         app.AsyncResult(result.id).get(timeout=WAIT)
-    wait_until(told.exists, WAIT, "the error callback of the body has run")
-    assert told.read_text().split() == [result.id]
+    assert lines_of(told) == [result.id]
     assert not [key for key in stack.bodies() if key[0] == result.id]
 
 
@@ -130,8 +134,7 @@ def test_a_job_whose_process_is_killed_tells_its_links(app: Celery, stack: Stack
     told = tmp_path / "told"
     step = chain(crash.s(), add.s(1)).on_error(note_error.s(path=str(told))).apply_async()
     result = chord([add.s(1, 1), crash.s()])(total.s())
-    wait_until(told.exists, WAIT, "the error callback has run")
-    assert told.read_text().split() == [step.parent.id]
+    assert lines_of(told) == [step.parent.id]
     with pytest.raises(ChordError, match="WorkerLostError"):
         app.AsyncResult(result.id).get(timeout=WAIT)
     assert app.AsyncResult(step.id).state == "FAILURE"

@@ -59,7 +59,7 @@ def test_the_demo_holds_every_promise_and_leaves_no_process(tmp_path: Path) -> N
     bodies = read_bodies(stage / "bodies.txt")
     assert len({(body.job_id, body.attempt) for body in bodies}) == len(bodies) == 102
     assert len({body.job_id for body in bodies}) == 100
-    wait_until(lambda: not processes_in(stage), 5, "no process is left")
+    wait_until(lambda: not processes_in(stage), 30, "no process is left")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -69,7 +69,7 @@ def test_an_interrupted_demo_ends_all_its_processes(number: signal.Signals, tmp_
         wait_until(lambda: len(processes_in(stage)) > 3, 60, "its workers run")
         demo.send(number)
         assert demo.wait_for_exit(30) != 0
-        wait_until(lambda: not processes_in(stage), 5, lambda: f"no process is left of {processes_in(stage)}")
+        wait_until(lambda: not processes_in(stage), 30, lambda: f"no process is left of {processes_in(stage)}")
 
 
 def test_evidence_of_two_runs_is_not_mixed(tmp_path: Path) -> None:

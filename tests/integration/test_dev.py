@@ -69,7 +69,7 @@ def ends_all(dev: ManagedProcess, number: signal.Signals) -> None:
     assert len(children) == 4
     dev.send(number)
     assert dev.wait_for_exit(30) == 0
-    wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 5, "no child is left")
+    wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 30, "no child is left")
 
 
 def test_jobs_submitted_from_another_terminal_run_until_one_sigint_ends_all(
@@ -115,7 +115,7 @@ def test_a_part_that_dies_ends_the_others_and_says_so(dev: ManagedProcess) -> No
     os.kill(children[0], signal.SIGKILL)
     assert dev.wait_for_exit(30) == 1
     assert "ended with -9" in dev.log()
-    wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 5, "no child is left")
+    wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 30, "no child is left")
 
 
 def test_tasks_written_after_the_start_run_until_one_sigterm_ends_all(tmp_path: Path) -> None:

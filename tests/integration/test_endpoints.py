@@ -165,7 +165,7 @@ class TestElasticMQ:
 
         sqs.send_message(QueueUrl=url, MessageBody="poison")
         assert receive(sqs, url)[0]["Body"] == "poison"
-        wait_until(lambda: receive(sqs, url) == [] and depth(sqs, dead_url)[0] == 1, 10, "the dead letter arrives")
+        wait_until(lambda: receive(sqs, url) == [] and depth(sqs, dead_url)[0] == 1, 30, "the dead letter arrives")
 
     def test_queue_attributes_can_be_changed_later(self, sqs: Any, queue_url: str) -> None:
         sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"VisibilityTimeout": "3600"})

@@ -49,7 +49,7 @@ def test_an_order_is_charged_once_wherever_its_process_is_killed(stack: Stack) -
     stack.worker("worker", "-c", "2")
     whole = place(app, "order-0")
     stack.wait_for([whole], JobStatus.COMPLETED, 60)
-    wait_until(stack.evidence.exists, 10, "its statements are written down")
+    wait_until(stack.evidence.exists, 30, "its statements are written down")
     statements = stack.evidence.read_text().splitlines()
     chosen = [
         number

@@ -68,7 +68,7 @@ def test_a_killed_childs_job_fails_within_two_seconds(stack: Stack, submit: Call
     stack.worker("worker", "-c", "2", "-Q", "default")
     victim, other = submit("tests.sleep", 600), submit("tests.sleep", 8)
     stack.wait_for([victim, other], JobStatus.PROCESSING, 30)
-    pid = wait_until(lambda: process_of(stack, victim), 10, "the body has started")
+    pid = wait_until(lambda: process_of(stack, victim), 30, "the body has started")
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     killed = time.monotonic()
@@ -126,7 +126,7 @@ def test_all_jobs_of_a_killed_worker_are_settled_in_time(stack: Stack, submit: C
     again = [submit("tests.sleep_or_again", 900, on_orphan="retry") for _ in range(2)]
     jobs = stack.wait_for([*failing, *again], JobStatus.PROCESSING, 30)
     assert min(job.lease_expires_at - job.claimed_at for job in jobs.values()) == 1_860_000
-    wait_until(lambda: len(stack.bodies()) == 4, 10, "all four bodies run")
+    wait_until(lambda: len(stack.bodies()) == 4, 30, "all four bodies run")
     with recovering(stack.settings):
         worker.send(signal.SIGKILL)
         killed = time.monotonic()

@@ -89,7 +89,7 @@ def test_the_programs_jobs_survive_a_killed_worker(stack: Stack, tmp_path: Path)
     os.mkfifo(tmp_path / "pipe")
     ids = both_ways(stack, tmp_path / "pipe")
     stack.wait_for(ids, JobStatus.PROCESSING, 40)
-    wait_until(lambda: worker.log().count('"event": "claim.acquired"') == len(ids), 10, "all are claimed")
+    wait_until(lambda: worker.log().count('"event": "claim.acquired"') == len(ids), 30, "all are claimed")
     with recovering(stack.settings):
         worker.send(signal.SIGKILL)
         jobs = stack.wait_for(ids, JobStatus.FAILED, 40)

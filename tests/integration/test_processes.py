@@ -48,7 +48,7 @@ def test_parent_and_child_end_with_the_block(tmp_path: Path, prelude: str) -> No
         assert is_alive(process.pid)
         assert is_alive(child)
         process.stop(timeout=1)
-    wait_until(lambda: not is_alive(child), 5, "the child is gone")
+    wait_until(lambda: not is_alive(child), 30, "the child is gone")
     assert not process.running
 
 
@@ -58,7 +58,7 @@ def test_children_of_a_killed_parent_end_with_the_block(tmp_path: Path) -> None:
         process.send(signal.SIGKILL)
         assert process.wait_for_exit(10) == -signal.SIGKILL
         assert is_alive(child)
-    wait_until(lambda: not is_alive(child), 5, "the child is gone")
+    wait_until(lambda: not is_alive(child), 30, "the child is gone")
 
 
 def test_waiting_for_a_line_ends_when_the_process_does(tmp_path: Path) -> None:

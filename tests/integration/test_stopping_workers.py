@@ -198,7 +198,7 @@ def test_the_deadline_of_a_stop_holds_while_a_service_does_not_answer(
 def test_a_clean_stop_leaves_no_record_and_a_command_can_ask_for_it(deploy: Deploy) -> None:
     with deploy(heartbeat_seconds=1, worker_dead_after_seconds=5) as here:
         worker = here.stack.worker("worker", "-c", "1", "-Q", "default")
-        record = wait_until(here.fleet.all, 10, "the worker has a record")[0]
+        record = wait_until(here.fleet.all, 30, "the worker has a record")[0]
         assert (record.queues, record.concurrency, record.pid) == (("default",), 1, worker.pid)
         assert record.digest == here.stack.settings.digest
         assert here.fleet.ask_to_drain(record.worker_id) is not None
@@ -263,8 +263,8 @@ def test_a_polite_task_ends_by_itself_and_an_impolite_one_by_its_finally_blocks(
         for job_id in (polite, tidy):
             here.app.AsyncResult(job_id).revoke()
         stack.wait_for([polite, tidy], JobStatus.CANCELLED, 15)
-        wait_until(tidied.exists, 5, "the finally block ran")
-        wait_until(lambda: not _lives(children[tidy]), 5, "its process is gone")
+        wait_until(tidied.exists, 30, "the finally block ran")
+        wait_until(lambda: not _lives(children[tidy]), 30, "its process is gone")
         assert _lives(children[polite])
         assert here.app.AsyncResult(polite).state == "REVOKED"
 

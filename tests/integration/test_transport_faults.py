@@ -146,7 +146,7 @@ def test_two_processes_on_three_queues_never_hold_more_than_two_messages(
         ]
         deploy.stack.worker("worker", "-c", "2", "-Q", "a,b,default")
         wait_until(lambda: len(deploy.stack.bodies()) == 2, 30, "two bodies run")
-        wait_until(lambda: sum(deploy.depth(queue.name)[1] for queue in queues) == 0, 10, "their messages are deleted")
+        wait_until(lambda: sum(deploy.depth(queue.name)[1] for queue in queues) == 0, 30, "their messages are deleted")
 
         deadline = time.monotonic() + 3  # longer than any pause of the polls
         while time.monotonic() < deadline:
@@ -186,7 +186,7 @@ def test_a_burst_over_more_queues_than_processes_leaves_what_cannot_start_to_oth
         wait_until(lambda: deploy.proxy.outstanding == len(names), 30, "every queue has a long poll")
         jobs = [deploy.submit(str(go), task="tests.wait_for_file", queue=name) for name in names]
         wait_until(lambda: len(deploy.stack.bodies()) == 1, 20, "one body runs")
-        wait_until(lambda: sum(deploy.depth(name)[0] for name in names) == 3, 10, "the others are visible again")
+        wait_until(lambda: sum(deploy.depth(name)[0] for name in names) == 3, 30, "the others are visible again")
 
         go.touch()
         deploy.stack.wait_for(jobs, JobStatus.COMPLETED, 30)

@@ -65,7 +65,10 @@ class Killed(JobTask):
         sys.settrace(None)
         if args[0].endswith("-0"):
             rows = [f"{Path(path).relative_to(ROOT)}:{line}" for path, line in self.request.statements.seen]
-            Path(os.environ["JOBCLAIM_TEST_EVIDENCE"]).write_text("\n".join(rows))
+            evidence = Path(os.environ["JOBCLAIM_TEST_EVIDENCE"])
+            written = evidence.with_suffix(".tmp")
+            written.write_text("\n".join(rows))
+            written.rename(evidence)
         super().after_return(status, retval, task_id, args, *rest)
 
 

@@ -73,30 +73,30 @@ def test_kill_takes_the_whole_group(started: list[Child]) -> None:
     child, grandchild = start(started)
     child.kill()
     assert child.exit_status() == -signal.SIGKILL
-    wait_until(lambda: not is_alive(grandchild), 5, "the grandchild is gone")
+    wait_until(lambda: not is_alive(grandchild), 30, "the grandchild is gone")
 
 
 def test_end_asks_first(started: list[Child]) -> None:
     child, grandchild = start(started)
     child.end()
     assert child.exit_status() == -signal.SIGTERM
-    wait_until(lambda: not is_alive(grandchild), 5, "the grandchild is gone")
+    wait_until(lambda: not is_alive(grandchild), 30, "the grandchild is gone")
 
 
 def test_end_kills_who_does_not_listen(started: list[Child]) -> None:
     child, grandchild = start(started, "deaf")
     child.end(timeout=0.3)
     assert child.exit_status() == -signal.SIGKILL
-    wait_until(lambda: not is_alive(grandchild), 5, "the grandchild is gone")
+    wait_until(lambda: not is_alive(grandchild), 30, "the grandchild is gone")
 
 
 def test_what_a_dead_leader_leaves_behind_is_killed_too(started: list[Child]) -> None:
     child, grandchild = start(started, "careless")
     os.kill(child.pid, signal.SIGKILL)
-    wait_until(lambda: child.exit_status() is not None, 5, "the leader is dead")
+    wait_until(lambda: child.exit_status() is not None, 30, "the leader is dead")
     assert is_alive(grandchild)
     child.end()
-    wait_until(lambda: not is_alive(grandchild), 5, "the grandchild is gone")
+    wait_until(lambda: not is_alive(grandchild), 30, "the grandchild is gone")
 
 
 def test_ending_twice_is_harmless(started: list[Child]) -> None:

@@ -111,7 +111,7 @@ def test_the_thread_outlives_whatever_it_meets(agent: Agent) -> None:
     protection = Protection(f"{agent.base}/x", busy)
     with capture_logs() as lines:
         protection.start()
-        wait_until(lambda: agent.told == [ON], 10, "the agent knows")
+        wait_until(lambda: agent.told == [ON], 30, "the agent knows")
         protection.stop()
     assert "protection.failed" in [line["event"] for line in lines]
 
@@ -122,7 +122,7 @@ def test_the_thread_protects_and_a_stop_gives_up(agent: Agent, monkeypatch: pyte
     assert url is not None
     protection = Protection(url, lambda: True)
     protection.start()
-    wait_until(lambda: agent.told == [ON], 10, "the agent knows")
+    wait_until(lambda: agent.told == [ON], 30, "the agent knows")
     protection.stop()
     assert agent.told == [ON, OFF]
     assert agent.paths == {"/api/abc/task-protection/v1/state"}

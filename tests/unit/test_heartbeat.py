@@ -73,11 +73,11 @@ def test_jobs_that_start_are_written_once_within_a_second() -> None:
     fleet, running = Fleet(), list[str]()
     beating = heartbeat(fleet, running)
     beating.start()
-    wait_until(lambda: fleet.written, 5, "the first heartbeat")
+    wait_until(lambda: fleet.written, 30, "the first heartbeat")
     for n in range(20):
         running.append(f"job-{n}")
         beating.report_start()
-    wait_until(lambda: len(fleet.written) == 2, 5, "the second heartbeat")
+    wait_until(lambda: len(fleet.written) == 2, 30, "the second heartbeat")
     beating.stop(5)
     assert [len(record.jobs) for record in fleet.written] == [0, 20]
 
@@ -86,7 +86,7 @@ def test_a_job_that_has_ended_already_is_not_worth_a_write() -> None:
     fleet = Fleet()
     beating = heartbeat(fleet, [])
     beating.start()
-    wait_until(lambda: fleet.written, 5, "the first heartbeat")
+    wait_until(lambda: fleet.written, 30, "the first heartbeat")
     beating.report_start()
     assert not threading.Event().wait(1.3)
     beating.stop(5)
@@ -102,7 +102,7 @@ def test_each_success_opens_the_gate_and_a_failure_leaves_it_to_close() -> None:
     assert worker.current().may_claim()
     fleet.broken = True
     assert not beating.beat()
-    wait_until(lambda: not worker.current().may_claim(), 5, "the gate has closed")
+    wait_until(lambda: not worker.current().may_claim(), 30, "the gate has closed")
     fleet.broken = False
     assert beating.beat()
     assert worker.current().may_claim()
@@ -122,11 +122,11 @@ def test_whatever_a_heartbeat_raises_the_thread_goes_on_and_opens_the_gate_again
     fleet.broken, fleet.error = True, error
     beating = heartbeat(fleet, [])
     beating.start()
-    wait_until(lambda: beating._failures, 5, "the first heartbeat failed")
+    wait_until(lambda: beating._failures, 30, "the first heartbeat failed")
     assert not worker.current().may_claim()
     fleet.broken = False
-    wait_until(lambda: fleet.written, 10, "it is tried again")
-    wait_until(lambda: worker.current().may_claim(), 5, "claims are made again")
+    wait_until(lambda: fleet.written, 30, "it is tried again")
+    wait_until(lambda: worker.current().may_claim(), 30, "claims are made again")
     beating.stop(5)
 
 
@@ -140,9 +140,9 @@ def test_running_jobs_that_cannot_be_told_do_not_end_the_thread() -> None:
 
     beating = Heartbeat(fleet, ABOUT, running, lambda _: (), pace=BeatPace(10.0, 50.0), clock=lambda: 1_000)  # type: ignore[arg-type]
     beating.start()
-    wait_until(lambda: beating._failures, 5, "the first heartbeat failed")
+    wait_until(lambda: beating._failures, 30, "the first heartbeat failed")
     broken.clear()
-    wait_until(lambda: fleet.written, 10, "it is tried again")
+    wait_until(lambda: fleet.written, 30, "it is tried again")
     beating.stop(5)
     assert fleet.written[0].jobs == ("j",)
 

@@ -59,7 +59,7 @@ def test_numbers_of_an_idle_process_are_written_by_themselves(by_itself: None) -
     numbers = Pending(written, every=0.01, clock=system_clock)
     for expected in (1, 2):
         numbers.add({"a": 1})
-        wait_until(lambda expected=expected: written.numbers["a"] == expected, 10, "written")  # type: ignore[misc]
+        wait_until(lambda expected=expected: written.numbers["a"] == expected, 30, "written")  # type: ignore[misc]
 
 
 def test_what_is_pending_is_written_as_the_process_ends(by_itself: None) -> None:

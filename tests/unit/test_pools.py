@@ -138,7 +138,7 @@ class Caller:
             rows = [(what, value) for what, value, _ in self.heard if what != "accepted"]
             return rows if len(rows) >= count else None
 
-        return wait_until(found, 10, f"{count} answers") or []
+        return wait_until(found, 30, f"{count} answers") or []
 
 
 def test_callbacks_run_where_the_answers_are_taken(pool: TaskPool) -> None:
@@ -164,7 +164,7 @@ def test_no_more_threads_than_its_size_run_bodies_at_once(pool: TaskPool) -> Non
 
     for _ in range(7):
         caller.call(body)
-    wait_until(lambda: len(now) == 3, 10, "three bodies run")
+    wait_until(lambda: len(now) == 3, 30, "three bodies run")
     gate.set()
     assert len(caller.answers(7)) == 7
     assert (max(most), pool.info["threads"]) == (3, 3)
@@ -224,7 +224,7 @@ def test_calls_that_wait_are_withdrawn_and_those_that_run_are_waited_for(pool: T
     caller, gate = Caller(pool), threading.Event()
     for _ in range(5):
         caller.call(gate.wait, 10)
-    wait_until(lambda: pool._calls.qsize() == 2, 10, "three bodies run")
+    wait_until(lambda: pool._calls.qsize() == 2, 30, "three bodies run")
     assert pool.withdraw() == 2
     threading.Timer(0.1, gate.set).start()
     pool.stop()

@@ -75,9 +75,10 @@ def test_what_is_no_token_is_never_marked(own_board: board.Board, text: str) -> 
 
 def test_the_gate_is_closed_until_the_first_heartbeat_and_closes_by_itself(own_worker: Worker) -> None:
     assert not own_worker.may_claim()
-    own_worker.let_claim(worker.now() + 0.05)
+    own_worker.let_claim(worker.now() + 60)
     assert own_worker.may_claim()
-    wait_until(lambda: not own_worker.may_claim(), 5, "the gate has closed")
+    own_worker.let_claim(worker.now() + 0.05)
+    wait_until(lambda: not own_worker.may_claim(), 30, "the gate has closed")
     own_worker.let_claim(worker.now() + 60)
     own_worker.let_claim(0)
     assert not own_worker.may_claim()

@@ -62,7 +62,7 @@ class Board:
             found = self.services.operations.get(key)
             return found is not None and found.state != "running"
 
-        wait_until(ended, 10, lambda: "the operation ends")
+        wait_until(ended, 30, lambda: "the operation ends")
         return str(self.browser().get(location).text)
 
     def job(self, task: str = "shop.charge", **options: Any) -> Job:

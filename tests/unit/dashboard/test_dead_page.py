@@ -104,7 +104,7 @@ def test_an_operation_can_be_stopped_and_goes_on_with_the_rest(board: Board) -> 
     board.services.letters._sleep = sleep
     page = start(board, rate="0.01")
     key = dict(parse_qsl(urlsplit(page).query))["key"]
-    wait_until(lambda: bool(slept), 10, lambda: "the operation is at its first job")
+    wait_until(lambda: bool(slept), 30, lambda: "the operation is at its first job")
     assert board.browser().post("/dead/operation/stop", data={"key": key}).status_code == 303
     go.set()
     assert "stopped" in board.finished(page)
