@@ -13,6 +13,7 @@ from jobclaim.workers import create_app
 from jobclaim.workers.submission.dispatch import publish
 from tests.support.endpoints import Endpoint
 from tests.support.stack import READY, ROOT, Stack, deployed
+from tests.support.waiting import wait_until
 from tests.support.warm import WarmProcess
 
 pytestmark = pytest.mark.real
@@ -83,10 +84,9 @@ def test_the_claim_holds_whatever_a_class_overrides(world: Any, name: str, way: 
 
 def test_the_hooks_of_the_users_own_are_called_after_the_claim(world: Any) -> None:
     _, _, _, seen = world
-    lines = seen.read_text().splitlines()
-    assert "before_start ['returns']" in lines
-    assert {"mixin on_success", "mixin on_failure", "mixin on_retry", "mixin after_return"} <= set(lines)
-    assert "request on_failure" in lines
+    wanted = {f"mixin {hook}" for hook in ("on_success", "on_failure", "on_retry", "after_return")}
+    wanted |= {"before_start ['returns']", "request on_failure"}
+    wait_until(lambda: wanted <= set(seen.read_text().splitlines()), 30, lambda: f"{wanted} in {seen.read_text()}")
 
 
 def test_the_worker_goes_on(world: Any) -> None:
