@@ -95,8 +95,9 @@ def _crash(endpoints: Endpoints, peer: Peer) -> Verdict:
         with suppress(TimeoutError):
             _until_ended(endpoints, peer, name, PATIENCE_SECONDS)
         seen: dict[str, Any] = dict(_evidence(endpoints, peer, name), seconds=round(time.monotonic() - began, 1))
+        left = _messages(endpoints, peer)
         seen["asked_again"] = _call(endpoints, peer, name)
-        _until_still(endpoints, peer)
+        _until_still(endpoints, peer, left)
     return crash_verdict(seen, starts_in_the_end=_evidence(endpoints, peer, name)["start"])
 
 
@@ -109,20 +110,25 @@ def crash_verdict(seen: dict[str, Any], starts_in_the_end: int) -> Verdict:
 
 
 def _equal(endpoints: Endpoints, peer: Peer) -> Verdict:
-    name = f"equal-{peer.key}"
+    name, left = f"equal-{peer.key}", _messages(endpoints, peer)
     answers = [_call(endpoints, peer, name), _call(endpoints, peer, name)]
     with _working(endpoints, peer):
         _until_ended(endpoints, peer, name)
-        _until_still(endpoints, peer)
+        _until_still(endpoints, peer, left)
         together = _evidence(endpoints, peer, name)["start"]
         answers.append(_call(endpoints, peer, name))
-        _until_still(endpoints, peer)
+        _until_still(endpoints, peer, left)
     seen = _evidence(endpoints, peer, name)
     return equal_verdict(together, dict(seen, callers=answers))
 
 
 def equal_verdict(together: int, seen: dict[str, Any]) -> Verdict:
-    """Check two equal calls that wait at the same time, and describe a third one after they have ended."""
+    """Check two equal calls that wait at the same time, and describe a third one after they have ended.
+
+    Raises `ValueError` if more than the third one started a body after the first two had been counted.
+    """
+    if seen["start"] > together + 1:
+        raise ValueError(f"{together} bodies were counted too early: {seen}")
     if together != 1:
         return Verdict(False, "both run", seen)
     if seen["start"] > 1:
@@ -163,17 +169,18 @@ def _until_ended(endpoints: Endpoints, peer: Peer, name: str, seconds: float = 4
     wait_until(lambda: _evidence(endpoints, peer, name)["end"], seconds, f"a body of {name} ends")
 
 
-def _until_still(endpoints: Endpoints, peer: Peer) -> None:
-    """Wait until no message is visible and no body has started or ended for a while.
+def _until_still(endpoints: Endpoints, peer: Peer, left: int = 0) -> None:
+    """Wait until the queue is empty and no body has started or ended for a while.
 
-    A message that a killed worker had received may stay invisible for longer; its job has been recovered by then.
+    A message that a worker has taken and not started is not visible, but it is in the queue. ``left`` messages may stay
+    there: those that a killed worker had taken.
     """
     before: list[Any] = [None, time.monotonic()]
 
     def still() -> bool:
         path = endpoints.evidence(peer)
-        now = (path.read_text() if path.exists() else "", _depth(endpoints, peer))
-        if now != before[0] or now[1]:
+        now = (path.read_text() if path.exists() else "", _messages(endpoints, peer))
+        if now != before[0] or now[1] > left:
             before[:] = [now, time.monotonic()]
         running = Counter(line.split()[0] for line in now[0].splitlines())
         unfinished = running["start"] > running["end"]
@@ -182,9 +189,10 @@ def _until_still(endpoints: Endpoints, peer: Peer) -> None:
     wait_until(still, 60, f"{peer.key} has nothing more to do", poll=0.2)
 
 
-def _depth(endpoints: Endpoints, peer: Peer) -> int:
+def _messages(endpoints: Endpoints, peer: Peer) -> int:
+    """Return the messages of the queue, visible or not."""
     answer = endpoints.client("sqs").get_queue_attributes(QueueUrl=_url(endpoints, peer), AttributeNames=["All"])
-    names = ("", "Delayed")
+    names = ("", "NotVisible", "Delayed")
     return sum(int(answer["Attributes"].get(f"ApproximateNumberOfMessages{name}", 0)) for name in names)
 
 

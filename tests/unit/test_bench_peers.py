@@ -132,7 +132,8 @@ class TestVerdicts:
     @pytest.mark.parametrize(
         ("together", "starts", "last", "passed", "what"),
         [
-            (2, 2, "handle", False, "both run"),
+            (2, 3, "handle", False, "both run"),
+            (2, 2, "handle, SUCCESS, done", False, "both run"),
             (1, 2, "handle", True, "one run; a later call runs again"),
             (1, 1, "handle, SUCCESS, done", True, "one run; a later call gets its result"),
             (1, 1, "handle", True, "one run; a later call is dropped"),
@@ -141,6 +142,10 @@ class TestVerdicts:
     def test_equal_calls_are_one_run(self, together: int, starts: int, last: str, passed: bool, what: str) -> None:
         verdict = equal_verdict(together, {"start": starts, "callers": ["handle", "handle", last]})
         assert (verdict.passed, verdict.what) == (passed, what)
+
+    def test_bodies_that_start_after_they_were_counted_are_no_verdict(self) -> None:
+        with pytest.raises(ValueError, match="counted too early"):
+            equal_verdict(1, {"start": 3, "callers": ["handle", "handle", "handle"]})
 
 
 class TestCatalog:
