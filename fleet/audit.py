@@ -25,8 +25,9 @@ from jobclaim.jobs.encoding import codec, schema
 from jobclaim.jobs.encoding.item import Item, attribute
 from jobclaim.jobs.repo import JobRepo
 from jobclaim.jobs.storage.notes import SEPARATOR
+from jobclaim.jobs.storage.reads import IndexEntry
 from jobclaim.jobs.storage.resilience import persistently
-from jobclaim.jobs.storage.table import IndexEntry, JobTable
+from jobclaim.jobs.storage.table import JobTable
 
 T = TypeVar("T")
 

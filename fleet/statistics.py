@@ -13,8 +13,9 @@ from jobclaim.jobs import checks
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import Item, number_in
 from jobclaim.jobs.protocol.histogram import percentile
+from jobclaim.jobs.storage.reads import BATCH
 from jobclaim.jobs.storage.statistics import ALL, DAY_MS, HOUR_MS, Code, key_of, task_of
-from jobclaim.jobs.storage.table import BATCH, JobTable
+from jobclaim.jobs.storage.table import JobTable
 
 DAY_HOURS: Final = 24
 WEEK_DAYS: Final = 7

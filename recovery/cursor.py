@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobclaim.jobs.clock import BELIEVED_AHEAD_MS
-from jobclaim.jobs.storage.table import IndexEntry
+from jobclaim.jobs.storage.reads import IndexEntry
 from jobclaim.recovery.decide import LOOK_AHEAD_MS
 
 

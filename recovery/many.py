@@ -9,7 +9,8 @@ from typing import Final, TypeVar
 
 from jobclaim.fleet.acting import acting
 from jobclaim.jobs import JobRepo
-from jobclaim.jobs.storage.table import IndexEntry, JobTable
+from jobclaim.jobs.storage.reads import IndexEntry
+from jobclaim.jobs.storage.table import JobTable
 
 PAGE: Final = 100
 """Index entries and items per read."""

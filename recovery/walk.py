@@ -10,7 +10,8 @@ from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.errors import JobError
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job
-from jobclaim.jobs.storage.table import IndexEntry, JobTable
+from jobclaim.jobs.storage.reads import IndexEntry
+from jobclaim.jobs.storage.table import JobTable
 
 log = get_logger("jobclaim.recovery")
 

@@ -10,7 +10,7 @@ from jobclaim.dashboard.meter import Budget
 from jobclaim.dashboard.services import Services
 from jobclaim.jobs import JobStatus
 from jobclaim.jobs.encoding import schema
-from jobclaim.jobs.storage.table import IndexEntry
+from jobclaim.jobs.storage.reads import IndexEntry
 from jobclaim.settings import Settings
 
 ENTRIES: Final = 100

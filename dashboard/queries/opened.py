@@ -15,7 +15,7 @@ from jobclaim.dashboard.queries.walk import HEAVIEST
 from jobclaim.dashboard.services import Services
 from jobclaim.jobs import Job
 from jobclaim.jobs.encoding import schema
-from jobclaim.jobs.storage.table import IndexEntry
+from jobclaim.jobs.storage.reads import IndexEntry
 from jobclaim.settings import Settings
 
 ENTRIES: Final = 50

@@ -18,7 +18,7 @@ from jobclaim.fleet.workers import WorkerRecord
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.jobs.failures.aws_errors import trouble_of
 from jobclaim.jobs.storage.pauses import Pause, PauseKind
-from jobclaim.jobs.storage.table import IndexEntry
+from jobclaim.jobs.storage.reads import IndexEntry
 from jobclaim.settings import QueueSpec, Settings
 from jobclaim.views.humane import span
 from jobclaim.views.queue_status import COUNTS

@@ -18,7 +18,7 @@ from jobclaim.dashboard.queries.opened import Opened
 from jobclaim.dashboard.queries.queues import QueuesView
 from jobclaim.dashboard.services import Services
 from jobclaim.jobs import Job, JobStatus
-from jobclaim.jobs.storage.table import IndexEntry
+from jobclaim.jobs.storage.reads import IndexEntry
 from jobclaim.settings import Settings
 from jobclaim.specs.finding import Finding
 from jobclaim.views.humane import span

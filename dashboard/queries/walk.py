@@ -20,7 +20,7 @@ from jobclaim.dashboard.meter import Meter
 from jobclaim.dashboard.services import Services
 from jobclaim.jobs import Job
 from jobclaim.jobs.storage.listing import Position, decode_cursor, encode_cursor
-from jobclaim.jobs.storage.table import IndexEntry
+from jobclaim.jobs.storage.reads import IndexEntry
 
 ENTRIES: Final = 25
 """Index entries that are read per partition at a time: half a read unit."""

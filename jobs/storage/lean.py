@@ -18,19 +18,17 @@ from typing import Any, Final, Self
 
 import pycurl
 from botocore.awsrequest import AWSRequest
-from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
+from botocore.exceptions import ClientError
 
 from jobclaim.jobs.clock import wait
-from jobclaim.jobs.storage import access, connect
+from jobclaim.jobs.storage import access, answers, connect
 from jobclaim.jobs.storage.access import Access
-from jobclaim.jobs.storage.bodies import from_json, to_json
+from jobclaim.jobs.storage.bodies import to_json
 from jobclaim.jobs.storage.bundle import Answer, Bundle, Request, Tried, answer_of, connection, prepare
 from jobclaim.jobs.storage.resilience import is_transient
-from jobclaim.jobs.storage.signing import CONTENT_TYPE, Signer
+from jobclaim.jobs.storage.signing import SignedRequests
 from jobclaim.settings import Service, Settings
 
-TARGETS: Final = {"dynamodb": "DynamoDB_20120810.", "sqs": "AmazonSQS."}
-"""Parameters that each service's requests specify besides the operation."""
 OPERATIONS: Final = {
     "dynamodb": (
         *("PutItem", "UpdateItem", "GetItem", "DeleteItem"),
@@ -44,7 +42,6 @@ OPERATIONS: Final = {
 """Operations whose requests and answers are the same JSON that boto3 takes and returns, but for binary values."""
 TRIES: Final = 2
 FIRST_PAUSE_SECONDS: Final = 0.05
-TOO_OFTEN: Final = ("Throttling", "ThroughputExceeded", "LimitExceeded", "TransactionInProgress")
 
 
 def _method(operation: str) -> str:
@@ -75,23 +72,6 @@ def requests_of(client: Any) -> SignedRequests:
     """Return an object that signs requests like a client, whether that is lean or not."""
     known = client.access if isinstance(client, LeanClient) else access.of_client(client)
     return SignedRequests(known)
-
-
-class SignedRequests:
-    """The headers of requests to one service, and its errors."""
-
-    def __init__(self, known: Access) -> None:
-        self.access = known
-        self._target = TARGETS[known.service]
-        self._agent = f"User-Agent: {known.agent}"
-        self._signer = Signer(known.url, known.service, known.region)
-
-    def headers(self, operation: str, body: bytes) -> list[str]:
-        """Return the header lines of a request, signed where there are credentials."""
-        credentials, target = self.access.credentials, self._target + operation
-        if credentials is None:
-            return [f"X-Amz-Target: {target}", f"Content-Type: {CONTENT_TYPE}", self._agent]
-        return [*self._signer.headers(credentials.get_frozen_credentials(), target, body), self._agent]
 
 
 class LeanClient:
@@ -240,12 +220,12 @@ class LeanClient:
         """
         for tries_left in reversed(range(self._tries)):
             try:
-                status, answer, repeated = _parsed(firsts.pop()() if firsts else self._send(operation, body))
+                status, answer, repeated = answers.parsed(firsts.pop()() if firsts else self._send(operation, body))
             except pycurl.error as error:
                 if not tries_left:
-                    raise _as_botocore(error, self.access.url) from error
+                    raise answers.as_botocore(error, self.access.url) from error
             else:
-                if status == 200 and answer is not None:
+                if status == answers.OK and answer is not None:
                     return answer
                 if refusal := self._error(operation, status, answer or {}, tries_left, repeated):
                     raise refusal
@@ -287,44 +267,15 @@ class LeanClient:
         self, operation: str, status: int, answer: Mapping[str, Any], tries_left: int, repeated: int
     ) -> Exception | None:
         """Return the error of an answer; ``None`` if the request is to be made again."""
-        if status == 200:  # not from AWS, which may have made the write or not
-            strange = ConnectionClosedError(endpoint_url=self.access.url, error="the answer is not JSON")
-            return None if tries_left else strange
-        code = str(answer.get("__type", status)).rpartition("#")[2]
-        if tries_left and (status >= 500 or any(word in code for word in TOO_OFTEN)):
+        if tries_left and answers.may_pass(status, answer):
             return None
-        message = answer.get("message") or answer.get("Message") or ""
-        response: Any = {
-            **answer,
-            "Error": {"Code": code, "Message": message},
-            "ResponseMetadata": {"HTTPStatusCode": status, "RetryAttempts": self._tries - 1 - tries_left + repeated},
-        }
+        if status == answers.OK:
+            return answers.strange(self.access.url)
+        response = answers.error_response(status, answer, self._tries - 1 - tries_left + repeated)
         if self._boto3s.is_made:  # the client's own exception class, which a caller may catch
-            return self.boto3s.exceptions.from_code(code)(response, operation)  # type: ignore[no-any-return]
+            return self.boto3s.exceptions.from_code(response["Error"]["Code"])(response, operation)  # type: ignore[no-any-return]
         return ClientError(response, operation)
 
 
 def _one_of(finish: Callable[[], list[Tried]], number: int) -> Tried:
     return finish()[number]
-
-
-def _parsed(tried: Tried) -> tuple[int, dict[str, Any] | None, int]:
-    """Read an answer, or raise the error; ``None`` for what AWS does not send, such as a load balancer's page."""
-    if isinstance(tried, Exception):
-        raise tried
-    status, body, repeated = tried
-    try:
-        answer = from_json(body or b"{}")
-    except ValueError:
-        return status, None, repeated
-    return status, answer if isinstance(answer, dict) else None, repeated
-
-
-def _as_botocore(error: Exception, url: str) -> Exception:
-    kinds = {
-        pycurl.E_OPERATION_TIMEDOUT: ReadTimeoutError,
-        pycurl.E_COULDNT_CONNECT: EndpointConnectionError,
-        pycurl.E_COULDNT_RESOLVE_HOST: EndpointConnectionError,
-    }
-    exception: Exception = kinds.get(error.args[0], ConnectionClosedError)(endpoint_url=url, error=error)
-    return exception

@@ -13,7 +13,8 @@ from typing import Any, Final
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.errors import InvalidInput
 from jobclaim.jobs.model import Job, JobStatus, Page
-from jobclaim.jobs.storage.table import IndexEntry, JobTable
+from jobclaim.jobs.storage.reads import IndexEntry
+from jobclaim.jobs.storage.table import JobTable
 
 ROUNDS: Final = 10
 """Index pages per shard and call: a filter with few matches gives a short page and a cursor instead of a long wait."""

@@ -13,6 +13,10 @@ from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from jobclaim.jobs.storage.access import Access
+
+TARGETS: Final = {"dynamodb": "DynamoDB_20120810.", "sqs": "AmazonSQS."}
+"""Parameters that each service's requests specify besides the operation."""
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 CONTENT_TYPE: Final = "application/x-amz-json-1.0"
 SIGNED: Final = "content-type;host;x-amz-date;x-amz-target"
@@ -85,6 +89,23 @@ class Signer:
             keyed = hmac.new(key, digestmod="sha256")
             self._key = (secret, day, keyed)
         return keyed
+
+
+class SignedRequests:
+    """The headers of requests to one service."""
+
+    def __init__(self, known: Access) -> None:
+        self.access = known
+        self._target = TARGETS[known.service]
+        self._agent = f"User-Agent: {known.agent}"
+        self._signer = Signer(known.url, known.service, known.region)
+
+    def headers(self, operation: str, body: bytes) -> list[str]:
+        """Return the header lines of a request, signed where there are credentials."""
+        credentials, target = self.access.credentials, self._target + operation
+        if credentials is None:
+            return [f"X-Amz-Target: {target}", f"Content-Type: {CONTENT_TYPE}", self._agent]
+        return [*self._signer.headers(credentials.get_frozen_credentials(), target, body), self._agent]
 
 
 def _host_of(url: str) -> str:

@@ -15,7 +15,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import DeadState, Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo import JobRepo
-from jobclaim.jobs.storage.table import IndexEntry
+from jobclaim.jobs.storage.reads import IndexEntry
 from jobclaim.recovery.dead.decisions import VERBS, Verb, retry, settle, state_of
 from jobclaim.recovery.dead.filter import Filter
 from jobclaim.recovery.dead.groups import Group, grouped

@@ -20,7 +20,8 @@ from jobclaim.fleet.limits import FleetLimits
 from jobclaim.jobs.encoding.item import from_item
 from jobclaim.jobs.errors import StoreUnavailable
 from jobclaim.jobs.protocol import lifecycle
-from jobclaim.jobs.storage.table import Jobs, JobTable
+from jobclaim.jobs.storage.reads import Jobs
+from jobclaim.jobs.storage.table import JobTable
 from jobclaim.recovery.sweeping import _Pass
 from jobclaim.workers.attempt import admission
 from jobclaim.workers.process import unreported

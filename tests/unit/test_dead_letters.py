@@ -11,7 +11,8 @@ import pytest
 from jobclaim.jobs import FailureKind, InvalidInput, Job, JobRepo, JobStatus
 from jobclaim.jobs.model import DeadState, Failure
 from jobclaim.jobs.protocol import lifecycle
-from jobclaim.jobs.storage.table import IndexEntry, JobTable
+from jobclaim.jobs.storage.reads import IndexEntry
+from jobclaim.jobs.storage.table import JobTable
 from jobclaim.recovery import many
 from jobclaim.recovery.dead import DeadLetters, Filter, Group, grouped, settle, state_of
 from jobclaim.settings import Settings

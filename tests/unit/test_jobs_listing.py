@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from jobclaim.jobs import InvalidInput, Job, JobStatus
 from jobclaim.jobs.storage.listing import ROUNDS, Position, decode_cursor, encode_cursor, list_page, state_keys
-from jobclaim.jobs.storage.table import IndexEntry, Jobs, JobTable
+from jobclaim.jobs.storage.reads import IndexEntry, Jobs
+from jobclaim.jobs.storage.table import JobTable
 
 ENTRIES = st.builds(IndexEntry, job_id=st.text(min_size=1, max_size=20), at=st.integers(0, 10**15))
 POSITIONS = st.dictionaries(

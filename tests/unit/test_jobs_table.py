@@ -9,8 +9,9 @@ import pytest
 
 from jobclaim.jobs import JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.encoding.schema import open_key
+from jobclaim.jobs.storage.reads import BATCH_ROUNDS, IndexEntry
 from jobclaim.jobs.storage.resilience import FIRST_WAIT_SECONDS
-from jobclaim.jobs.storage.table import BATCH_ROUNDS, IndexEntry, JobTable
+from jobclaim.jobs.storage.table import JobTable
 from jobclaim.jobs.transitions import Move
 from jobclaim.settings import Settings
 from tests.simulation.client import ModelClient, model_repo

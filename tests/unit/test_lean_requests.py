@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConn
 from botocore.session import Session
 from moto import mock_aws
 
-from jobclaim.jobs.storage import access, connect, lean
+from jobclaim.jobs.storage import access, connect, lean, signing
 from jobclaim.jobs.storage.lean import FIRST_PAUSE_SECONDS, LeanClient, client_of, requests_of
 from jobclaim.settings import Service, Settings
 
@@ -190,7 +190,7 @@ def test_what_sqs_refuses_for_good_is_asked_again_by_boto3(
 @pytest.mark.parametrize("signed", [True, False])
 def test_without_credentials_a_request_is_not_signed(signed: bool) -> None:
     known = client()[0].access
-    lines = lean.SignedRequests(known if signed else replace(known, credentials=None)).headers("GetItem", b"{}")
+    lines = signing.SignedRequests(known if signed else replace(known, credentials=None)).headers("GetItem", b"{}")
     headers = dict(line.split(": ", 1) for line in lines)
     assert ("Authorization" in headers) is signed
     assert headers["X-Amz-Target"] == "DynamoDB_20120810.GetItem"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobclaim.jobs.storage.table import IndexEntry
+from jobclaim.jobs.storage.reads import IndexEntry
 from jobclaim.recovery.cursor import Cursor, Mark
 
 entries = st.none() | st.builds(IndexEntry, st.text(min_size=1), st.integers(0, 2**53))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobclaim.jobs import StoreUnavailable
-from jobclaim.jobs.storage.table import IndexEntry
+from jobclaim.jobs.storage.reads import IndexEntry
 from jobclaim.recovery import Cursor, LostWorker
 from jobclaim.recovery.cursor import Mark
 from tests.support.clock import ManualClock

@@ -10,7 +10,7 @@ import pytest
 
 from jobclaim.jobs import FailureKind, JobStatus
 from jobclaim.jobs.encoding.schema import open_key, retry_key
-from jobclaim.jobs.storage.table import IndexEntry
+from jobclaim.jobs.storage.reads import IndexEntry
 from jobclaim.recovery.backlog import SqsBacklog
 from jobclaim.recovery.cursor import Cursor, Mark
 from jobclaim.recovery.sweeping import PASS_MS

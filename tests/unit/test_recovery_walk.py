@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jobclaim.jobs.errors import StoreUnavailable
-from jobclaim.jobs.storage.table import IndexEntry
+from jobclaim.jobs.storage.reads import IndexEntry
 from jobclaim.recovery.walk import READ_FAILURES, PassBudget, Stretch, Walker
 from tests.support.clock import START_MS, ManualClock
 

@@ -13,8 +13,8 @@ from jobclaim.fleet import statistics as module
 from jobclaim.fleet.statistics import MOST_ENTRIES, MOST_TASKS, Figures, TaskRuns, read_task, read_tasks, total
 from jobclaim.jobs import JobRepo
 from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.storage.reads import BATCH
 from jobclaim.jobs.storage.statistics import DAY_MS, HOUR_MS, Code, requests
-from jobclaim.jobs.storage.table import BATCH
 from jobclaim.settings import Settings
 from tests.simulation.client import model_repo
 from tests.support.clock import START_MS, ManualClock

@@ -77,13 +77,6 @@ def test_many_are_sent_by_tens(batcher: Batcher, queue: Queue) -> None:
     assert queue.receipts()[1:] == [str(number) for number in range(25)]
 
 
-def test_close_sends_what_waits(queue: Queue) -> None:
-    batcher = Batcher("deleting messages", queue, linger=60)
-    batcher.put("url", "a")
-    batcher.close()
-    assert queue.receipts() == ["a"]
-
-
 def test_a_forked_child_does_not_speak_for_its_parent(batcher: Batcher, queue: Queue) -> None:
     batcher.put("url", "of the parent")
     child = os.fork()

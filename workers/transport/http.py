@@ -17,7 +17,7 @@ from kombu.asynchronous.http.curl import CurlClient
 from vine import promise
 
 from jobclaim.jobs.storage.inherited import leave_to_parent
-from jobclaim.jobs.storage.lean import SignedRequests
+from jobclaim.jobs.storage.signing import SignedRequests
 
 MARGIN_SECONDS: Final = 5
 """How much longer than the poll itself an answer may take before the connection counts as broken."""

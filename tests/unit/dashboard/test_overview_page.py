@@ -14,7 +14,7 @@ from jobclaim.fleet.tally import Tally
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import attribute
-from jobclaim.jobs.storage.table import IndexEntry
+from jobclaim.jobs.storage.reads import IndexEntry
 from jobclaim.recovery import alerts
 from tests.unit.dashboard.conftest import Board
 
