@@ -128,7 +128,10 @@ class ManagedProcess:
 
         def find() -> str | None:
             ended = not self.running  # before the log is read, so that a process's last lines count
-            found = next((line for line in self.log()[after:].splitlines() if compiled.search(line)), None)
+            lines = self.log()[after:].splitlines(keepends=True)
+            if lines and not ended and not lines[-1].endswith("\n"):
+                lines.pop()  # it is still being written
+            found = next((line.rstrip("\n") for line in lines if compiled.search(line.rstrip("\n"))), None)
             if found is None and ended:
                 raise ProcessDied(f"{self.name} ended before it wrote /{pattern}/\n{self.describe()}")
             return found

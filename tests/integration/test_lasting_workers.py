@@ -39,8 +39,7 @@ def submit(stack: Stack, task: str) -> str:
 
 def effects(stack: Stack, job_id: str) -> Counter[str]:
     """What the outside world saw of a job."""
-    lines = stack.evidence.read_text().splitlines() if stack.evidence.exists() else []
-    return Counter(line.split()[1] for line in lines if line.split()[0] == job_id)
+    return Counter(row[1] for row in stack.rows() if row[0] == job_id)
 
 
 @pytest.mark.parametrize("task", ["killed.order", "killed.plain_order"])

@@ -66,10 +66,12 @@ class Stack:
 
     def bodies(self) -> Counter[tuple[str, int]]:
         """How often each job's body was started, by job id and attempt."""
-        if not self.evidence.exists():
-            return Counter()
-        rows = [line.split() for line in self.evidence.read_text().splitlines()]
-        return Counter((row[0], int(row[1])) for row in rows)
+        return Counter((row[0], int(row[1])) for row in self.rows())
+
+    def rows(self) -> list[list[str]]:
+        """The words of each line of evidence: job id, attempt, process id; not of a line that is being written."""
+        text = self.evidence.read_text() if self.evidence.exists() else ""
+        return [line.split() for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     def wait_for(self, job_ids: list[str], status: JobStatus, timeout: float) -> dict[str, Job]:
         """Wait until all these jobs are in a state, and give them."""
