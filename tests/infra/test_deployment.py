@@ -87,9 +87,10 @@ def wait_for(repo: JobRepo, job_id: str, status: JobStatus, timeout: float = 30)
     wait_until(lambda: repo.get_job(job_id).status is status, timeout, lambda: f"{job_id} is {repo.get_job(job_id)}")
 
 
-def events(process: ManagedProcess) -> set[str]:
-    lines = [line for line in process.log().splitlines() if line.startswith("{")]
-    return {str(json.loads(line).get("event")) for line in lines}
+def wait_for_events(process: ManagedProcess, *names: str) -> None:
+    """Wait until it has logged these: a job's state is written before what tells of it."""
+    for name in names:
+        process.wait_for_line(rf'^{{.*"event": "{name}"', 30)
 
 
 # --- deploying
@@ -119,7 +120,7 @@ def test_a_worker_runs_jobs_on_the_tables_and_queues_of_the_stack(aws: str, tmp_
         for job_id in job_ids:
             wait_for(repo, job_id, JobStatus.COMPLETED)
         assert [repo.get_job(job_id).result for job_id in job_ids] == [0, 2]
-        assert {"claim.acquired", "job.completed"} <= events(worker)  # what the metric filters count
+        wait_for_events(worker, "claim.acquired", "job.completed")  # what the metric filters count
 
 
 def test_beat_and_the_recovery_service_send_a_lost_message_again(aws: str, tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_beat_and_the_recovery_service_send_a_lost_message_again(aws: str, tmp_p
             container(stack, "workers", tmp_path),
         ):
             wait_for(repo, job_id, JobStatus.COMPLETED, 60)
-            assert "recovery.pass_completed" in events(recovery)
+            wait_for_events(recovery, "recovery.pass_completed")
             health = [JOBCLAIM, "worker", "health", "beat", "--max-silence=10m"]
             environment = stack.environment("beat", tmp_path / "beat")
             assert subprocess.run(health, env=environment, cwd=ROOT, timeout=30, check=False).returncode == 0

@@ -236,7 +236,7 @@ def test_runs_at_the_same_time_agree(stack: Stack) -> None:
     start = threading.Barrier(RUNS_AT_ONCE)
 
     def at_once(_: int) -> ProvisionReport:
-        start.wait(10)
+        start.wait(60)
         return run(stack)
 
     with ThreadPoolExecutor(RUNS_AT_ONCE) as pool:
@@ -252,7 +252,7 @@ def test_runs_at_the_same_time_add_one_index(stack: Stack) -> None:
     start = threading.Barrier(RUNS_AT_ONCE)
 
     def at_once(_: int) -> ProvisionReport:
-        start.wait(10)
+        start.wait(60)
         return run(stack)
 
     with ThreadPoolExecutor(RUNS_AT_ONCE) as pool:

@@ -137,12 +137,14 @@ def test_a_job_whose_process_is_killed_tells_its_links(app: Celery, stack: Stack
     assert lines_of(told) == [step.parent.id]
     with pytest.raises(ChordError, match="WorkerLostError"):
         app.AsyncResult(result.id).get(timeout=WAIT)
-    assert app.AsyncResult(step.id).state == "FAILURE"
+    wait_until(lambda: app.AsyncResult(step.id).state == "FAILURE", WAIT, "the rest of its chain has failed")
 
 
 @pytest.mark.versions
 def test_callbacks_run_once_with_the_result(app: Celery, stack: Stack) -> None:
     linked = add.s(1)
+    open_states = (JobStatus.PENDING, JobStatus.PROCESSING)
+    wait_until(lambda: not any(stack.repo.list_jobs(state).jobs for state in open_states), WAIT, "nothing else runs")
     before = len(stack.bodies())
     results = [add.apply_async((number, 1), link=linked) for number in (1, 2)]
     assert [result.get(timeout=WAIT) for result in results] == [2, 3]

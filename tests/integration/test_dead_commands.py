@@ -79,14 +79,14 @@ def test_a_command_that_was_killed_is_repeated_and_every_job_is_retried_once(sta
 
     mark, ids = next(iter(groups.items()))
     until = "2100-01-01T00:00:00Z"
-    arguments = ("retry", "--fingerprint", mark, "--failed-before", until, "--rate", "100", "--yes", "--reason", "back")
-    with command(stack, "first", *arguments) as first:
+    arguments = ("retry", "--fingerprint", mark, "--failed-before", until, "--yes", "--reason", "back", "--rate")
+    with command(stack, "first", *arguments, "20") as first:
         wait_until(lambda: retried(stack, ids) >= 60, 60, "the command is in the middle", poll=0.1)
         first.send(signal.SIGKILL)
-        first.wait_for_exit(20)
+        first.wait_for_exit(30)
     after_kill = retried(stack, ids)
     assert 60 <= after_kill < len(ids)
-    with command(stack, "second", *arguments) as second:
+    with command(stack, "second", *arguments, "100") as second:
         assert second.wait_for_exit(90) == 0, second.log()
         rest = len(ids) - after_kill
         assert re.search(rf'"matched":{rest},"done":{rest}', second.log())

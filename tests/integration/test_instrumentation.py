@@ -75,14 +75,24 @@ def seen(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path_factory: pytest
 
 UNSEEN = ("cancelled", "unknown", "by hand", "by hand, silently")
 LAST = [("waits", "task_revoked"), ("unknown", "task_unknown"), ("killed", "task_failure"), ("hard", "task_failure")]
+FAILING = ("fails", "soft", "hard", "killed", "never", "policy", "exhausted", "plain, fails")
+FOLLOWS = {("second_time", "sentry transaction"): 2, **{(name, "sentry event"): 1 for name in FAILING}}
+"""Comes after the signal that an attempt has ended."""
+SPANS = {"ok": 1, "fails": 1, "never": 2, "second_time": 2}
 
 
 def _all_told(file: Path, names: dict[str, str]) -> bool:
-    """Whether each attempt that began in a child has ended there, or in the main process, or was cancelled before."""
+    """Whether each attempt that began in a child has ended there, or in the main process, or was cancelled before, and
+    Sentry and OpenTelemetry have told what they tell last.
+    """
     told = {(name, what): len(_lines(file, names, name, what)) for name in names for what in ("task_prerun", ENDED)}
     ended = [told[name, "task_prerun"] == told[name, ENDED] for name in names if name not in dict(LAST)]
     runs = all(told[name, "task_prerun"] for name in names if name not in UNSEEN)
-    return runs and all(ended) and all(_lines(file, names, *each) for each in LAST)
+    follows = all(len(_lines(file, names, *each)) >= count for each, count in FOLLOWS.items())
+    spans = Counter(line["of"] for line in _lines(file, names, what="otel span") if line["name"].startswith("run/"))
+    by_hand = [line for line in _lines(file, names, what="sentry event") if "seen.by_hand" in json.dumps(line)]
+    told_last = follows and all(spans[name] >= count for name, count in SPANS.items()) and len(by_hand) >= 2
+    return runs and all(ended) and told_last and all(_lines(file, names, *each) for each in LAST)
 
 
 def _submit(stack: Stack) -> dict[str, dict[str, str]]:

@@ -21,6 +21,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.real
 WHY = ("--reason", "the provider is down", "--by", "ann")
+OPEN = (JobStatus.PENDING, JobStatus.PROCESSING)
 TICK = {"task": "tests.note", "every": 1.0, "args": [1], "expires": 60}
 
 
@@ -90,6 +91,7 @@ def test_pauses_a_run_by_hand_and_a_purge_from_the_command_line(stack: Stack) ->
         said(beat, "tick.skipped", 2)
         by_hand = typed(stack, "schedule", "run", "tick", "--reason", "now")["job_id"]
         stack.wait_for([by_hand], JobStatus.COMPLETED, 30)
+        wait_until(lambda: not any(repo.list_jobs(state).jobs for state in OPEN), 30, "earlier ticks have ended")
         ticks = set(stack.bodies())
         said(beat, "tick.skipped", beat.log().count('"tick.skipped"') + 2)
         assert set(stack.bodies()) == ticks
