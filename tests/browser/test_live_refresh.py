@@ -45,7 +45,7 @@ def visitor(browser: Browser, address: str) -> Iterator[Visitor]:
 
 def asked_again(visitor: Visitor) -> None:
     """Wait until the page has asked for itself and shows it."""
-    with visitor.page.expect_response(lambda answer: answer.url.endswith("/workers"), timeout=5 * TICK_MS):
+    with visitor.page.expect_response(lambda answer: answer.url.endswith("/workers"), timeout=15 * TICK_MS):
         pass
 
 

@@ -39,7 +39,7 @@ def run_race(settings: Settings, job_ids: list[str], racers: int, seconds: float
         return [results.get(timeout=seconds) for _ in processes]
     finally:
         for process in processes:
-            process.join(5)
+            process.join(30)
             if process.is_alive():
                 process.kill()
                 process.join()

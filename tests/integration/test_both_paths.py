@@ -16,7 +16,7 @@ from jobclaim.jobs import FailureKind, Job, JobStatus
 from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel
 from jobclaim.workers.submission.dispatch import publish
-from tests.integration.test_lost_workers import process_of, recovering
+from tests.integration.test_lost_workers import CHILD_SECONDS, process_of, recovering
 from tests.support.endpoints import Endpoint
 from tests.support.faults import faulty
 from tests.support.stack import Stack, deployed
@@ -25,7 +25,6 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.real
 PATHS = ("both.job", "both.plain", "both.short", "both.block")
 MODULES = ("tests.support.both_paths",)
-CHILD_SECONDS = 2.0
 
 
 @pytest.fixture
@@ -79,10 +78,7 @@ def test_a_killed_workers_jobs_are_orphans_of_a_known_worker(stack: Stack, submi
     stack.wait_for_bodies(ids)
     with recovering(stack.settings):
         worker.send(signal.SIGKILL)
-        killed = time.monotonic()
-        jobs = stack.wait_for(ids, JobStatus.FAILED, 30)
-    assert time.monotonic() - killed < 20
-    job = same(jobs)
+        job = same(stack.wait_for(ids, JobStatus.FAILED, 60))
     assert job.failure is not None
     assert job.failure.kind is FailureKind.ORPHANED
 
@@ -91,13 +87,13 @@ def test_a_killed_childs_job_fails_within_two_seconds(stack: Stack, submit: Call
     stack.worker("worker", "-c", "4", "-Q", "default")
     ids = one_each(submit, "sleep", 600)
     stack.wait_for_bodies(ids)
-    killed = time.monotonic()
+    killed = time.time()
     for job_id in ids:
         pid = process_of(stack, job_id)
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-    jobs = stack.wait_for(ids, JobStatus.FAILED, 15)
-    assert max(job.finished_at for job in jobs.values()) / 1000 - time.time() + time.monotonic() - killed < 4
+    jobs = stack.wait_for(ids, JobStatus.FAILED, 30)
+    assert max(job.finished_at for job in jobs.values()) / 1000 - killed < CHILD_SECONDS
     job = same(jobs)
     assert job.failure is not None
     assert job.failure.kind is FailureKind.ORPHANED
@@ -118,7 +114,7 @@ def test_a_running_job_is_cancelled(stack: Stack, submit: Callable[..., str]) ->
     ids = one_each(submit, "sleep", 600)
     stack.wait_for_bodies(ids)
     assert [cancel(stack.repo, job_id) for job_id in ids] == [Answer.REQUESTED] * len(ids)
-    job = same(stack.wait_for(ids, JobStatus.CANCELLED, 20))
+    job = same(stack.wait_for(ids, JobStatus.CANCELLED, 40))
     assert job.failure is not None
     assert job.failure.kind is FailureKind.CANCELLED
 
@@ -128,7 +124,7 @@ def test_the_heartbeat_names_what_bodies_hold(stack: Stack, submit: Callable[...
     ids = one_each(submit, "sleep", 600)
     stack.wait_for_bodies(ids)
     records = FleetRecords.of(stack.repo)
-    wait_until(lambda: set(ids) == set(records.all()[0].jobs), 30, "the record names the jobs")
+    wait_until(lambda: [set(ids)] == [set(record.jobs) for record in records.all()], 30, "the record names the jobs")
 
 
 def test_a_failure_is_recorded_with_its_exception(stack: Stack, submit: Callable[..., str]) -> None:
@@ -157,14 +153,16 @@ def test_celerys_retry_makes_the_job_wait_for_its_next_attempt(stack: Stack, sub
     job = same(stack.wait_for(ids, JobStatus.COMPLETED, 30))
     assert (job.attempt, job.charged, [past.outcome for past in job.history]) == (2, 2, ["retry"])
     assert set(stack.bodies().values()) == {1}
-    assert worker.log().count('"job.retry_scheduled"') == len(PATHS)
+    told = '"job.retry_scheduled"'
+    wait_until(lambda: worker.log().count(told) >= len(PATHS), 30, "each retry is told")
+    assert worker.log().count(told) == len(PATHS)
 
 
 def test_a_message_delivered_five_times_starts_one_body(stack: Stack, submit: Callable[..., str]) -> None:
     worker = stack.worker("worker", "-c", "4", "-Q", "default")
     ids = one_each(submit, "sleep", 1, copies=5)
     same(stack.wait_for(ids, JobStatus.COMPLETED, 30))
-    wait_until(lambda: worker.log().count('"claim.refused"') == 4 * len(PATHS), 20, "copies are refused")
+    wait_until(lambda: worker.log().count('"claim.refused"') == 4 * len(PATHS), 40, "copies are refused")
     assert set(stack.bodies().values()) == {1}
 
 
@@ -305,6 +303,6 @@ def test_several_claims_of_one_body_are_each_looked_after(stack: Stack, submit: 
     app.send_task("both.several", args=[ids, "/nowhere"], queue="default")
     stack.wait_for_bodies(ids)
     os.kill(process_of(stack, ids[1]) or 0, signal.SIGKILL)
-    assert stack.wait_for(ids[:1], JobStatus.COMPLETED, 10)[ids[0]].result == "first"
-    lost = stack.wait_for(ids[1:], JobStatus.FAILED, 10)
+    assert stack.wait_for(ids[:1], JobStatus.COMPLETED, 30)[ids[0]].result == "first"
+    lost = stack.wait_for(ids[1:], JobStatus.FAILED, 30)
     assert {job.failure.kind for job in lost.values() if job.failure} == {FailureKind.ORPHANED}

@@ -35,7 +35,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             argv = [*CLI, "--port", "0", *options]
             process = kind("dashboard", argv, log_dir=tmp_path, env=os.environ | NOWHERE | env, cwd=tmp_path)
             exits.enter_context(process)
-            process.wait_for_line("The dashboard is at", 30)
+            process.wait_for_line("The dashboard is at", 60)
             return process
 
         yield run
@@ -46,14 +46,14 @@ def port_of(process: ManagedProcess) -> int:
 
 
 def raw(process: ManagedProcess, request: bytes) -> str:
-    """Send bytes as they are, and read the answer until the server closes or falls silent."""
+    """Send bytes as they are, and read the answer until the server closes, or falls silent after it has begun."""
     answer = b""
-    with socket.create_connection(("127.0.0.1", port_of(process)), timeout=5) as line:
+    with socket.create_connection(("127.0.0.1", port_of(process)), timeout=30) as line:
         line.sendall(request)
-        line.settimeout(2)
         try:
             while piece := line.recv(65_536):
                 answer += piece
+                line.settimeout(30 if b"Connection: close" in request else 3)
         except (TimeoutError, ConnectionResetError):
             pass
     return answer.decode("latin-1")
@@ -77,7 +77,7 @@ def test_it_serves_on_loopback_and_ends_when_it_is_asked_to(start: Start) -> Non
     assert "AWS is unavailable" in page
     assert "server: uvicorn" not in page.lower()
     process.send(signal.SIGTERM)
-    assert process.wait_for_exit(15) == 0
+    assert process.wait_for_exit(30) == 0
     assert "The dashboard has stopped." in process.log()
 
 
@@ -115,7 +115,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManagedProcess]:
     folder = tmp_path_factory.mktemp("dashboard")
     argv = [*CLI, "--port", "0", "--operator"]
     with WarmProcess("dashboard", argv, log_dir=folder, env=os.environ | NOWHERE, cwd=folder) as process:
-        process.wait_for_line("The dashboard is at", 30)
+        process.wait_for_line("The dashboard is at", 60)
         yield process
         assert status(get(process, "/healthz")) == 200, "it still serves"
 
@@ -194,7 +194,7 @@ def test_what_would_be_unsafe_or_cannot_be_is_refused_at_the_start(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         given = [str(taken.getsockname()[1]) if word == "TAKEN" else word for word in options]
-        done = warm.run([*CLI, *given], env=os.environ | NOWHERE | env, cwd=tmp_path, timeout=30)
+        done = warm.run([*CLI, *given], env=os.environ | NOWHERE | env, cwd=tmp_path)
     assert done.returncode == 1
     assert says in done.stderr
     assert "Traceback" not in done.stderr

@@ -138,10 +138,10 @@ class TestElasticMQ:
         assert depth(sqs, queue_url) == (0, 0, 0)
 
     def test_a_delayed_message_waits_its_time(self, sqs: Any, queue_url: str) -> None:
-        sqs.send_message(QueueUrl=queue_url, MessageBody="later", DelaySeconds=2)
+        sqs.send_message(QueueUrl=queue_url, MessageBody="later", DelaySeconds=4)
         assert receive(sqs, queue_url) == []
         assert depth(sqs, queue_url) == (0, 0, 1)
-        assert receive(sqs, queue_url, wait=10)[0]["Body"] == "later"
+        assert receive(sqs, queue_url, wait=20)[0]["Body"] == "later"
 
     def test_batches_of_ten_are_sent_received_and_deleted(self, sqs: Any, queue_url: str) -> None:
         entries = [{"Id": str(n), "MessageBody": f"m{n}"} for n in range(10)]
@@ -184,7 +184,7 @@ class TestSkipPolicy:
         argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
         process = ManagedProcess("pytest", argv, log_dir=tmp_path, env=environment, cwd=here.parents[2])
         with process:
-            assert process.wait_for_exit(60) == code
+            assert process.wait_for_exit(120) == code
             assert word in process.log()
             assert "`java` is not on the PATH" in process.log()
 

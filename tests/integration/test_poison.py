@@ -110,7 +110,7 @@ def test_mutated_messages_end_and_the_good_jobs_between_are_done(deploy: Deploym
     deploy.wait_until_empty()
     assert worker.running, "it is the same process that was started"
     last = deploy.submit()
-    deploy.stack.wait_for([last], JobStatus.COMPLETED, 20)
+    deploy.stack.wait_for([last], JobStatus.COMPLETED, 40)
 
 
 def test_a_new_task_is_left_to_the_workers_that_know_it_while_a_release_is_rolled_out(deploy: Deployment) -> None:

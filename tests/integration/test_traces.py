@@ -141,7 +141,7 @@ def test_prometheus_scrapes_a_worker_with_all_its_children(
                 return str(answer.read().decode())
 
         ended = 'jobclaim_jobs_ended_total{outcome="completed",queue="default",task="tests.note"} 6.0'
-        wait_until(lambda: ended in scraped(), 20, lambda: f"{ended} in {scraped()}")
+        wait_until(lambda: ended in scraped(), 30, lambda: f"{ended} in {scraped()}")
         text = scraped()
     assert 'jobclaim_claims_total{queue="default",task="tests.note"} 6.0' in text
     assert "jobclaim_queue_wait_seconds_bucket" in text

@@ -72,15 +72,15 @@ def test_a_worker_is_started_watched_restarted_and_stopped(stack: Stack) -> None
 def test_health_tells_a_stuck_event_loop_from_one_that_turns(stack: Stack) -> None:
     process = stack.worker("worker", "-c", "1", "-Q", "default")
     worker = LocalWorker.of(stack.settings)
-    assert worker.health(10).ok
+    wait_until(lambda: worker.health(10).ok, 30, "its loop turns")
     process.send(signal.SIGSTOP)
     try:
-        wait_until(lambda: not worker.health(6).ok, 20, "the silence is noticed")
+        wait_until(lambda: not worker.health(6).ok, 30, "the silence is noticed")
         found = jobclaim(stack.environment, "worker", "health", "--max-silence", "6s")
         assert (found.returncode, "stuck or has ended" in found.stderr) == (ExitCode.CHECK_FAILED, True)
     finally:
         process.send(signal.SIGCONT)
-    wait_until(lambda: worker.health(6).ok, 20, "it turns again")
+    wait_until(lambda: worker.health(6).ok, 30, "it turns again")
 
 
 def test_a_worker_that_never_ran_is_not_well(stack: Stack) -> None:
@@ -112,10 +112,10 @@ def test_ecs_hears_of_a_job_and_of_its_end(stack: Stack, tmp_path: Path) -> None
         worker = stack.worker("worker", "-c", "1", "-Q", "default", env={"ECS_AGENT_URI": agent.base})
         release = tmp_path / "release"
         job_id = submit(stack, "tests.wait_for_file", str(release))
-        wait_until(lambda: agent.told == [ON], 20, "the task is protected")
+        wait_until(lambda: agent.told == [ON], 30, "the task is protected")
         release.touch()
-        stack.wait_for([job_id], JobStatus.COMPLETED, 20)
-        wait_until(lambda: agent.told == [ON, OFF], 20, "the task is free")
+        stack.wait_for([job_id], JobStatus.COMPLETED, 30)
+        wait_until(lambda: agent.told == [ON, OFF], 30, "the task is free")
         assert worker.stop(30) == 0
         assert agent.told == [ON, OFF]
 

@@ -15,7 +15,7 @@ from jobclaim.workers import IdempotentTask, JobTask, with_idempotency
 from tests.support.tasks import leave_evidence
 
 
-@shared_task(base=IdempotentTask, bind=True, name="layer.run_id", idempotency_ttl=5)
+@shared_task(base=IdempotentTask, bind=True, name="layer.run_id", idempotency_ttl=10)
 def run_id(self: Any, name: str, seconds: float = 1.0) -> str:
     """Give back what no other run gives back."""
     leave_evidence(self)

@@ -125,9 +125,9 @@ def test_a_tick_may_expire_later(jobclaim: Harness, hourly: dict[str, Any]) -> N
 
 
 def test_a_start_does_not_make_up_for_what_was_due_long_ago(jobclaim: Harness) -> None:
-    hour = (datetime.now(UTC) - minutes(30)).hour
-    minute = (datetime.now(UTC) - minutes(30)).minute
-    turn(scheduler(jobclaim, nightly={"task": "beat.report", "cron": f"{minute} {hour} * * *"}))
+    long_ago = datetime.now(UTC) - minutes(30)
+    cron = f"{long_ago.minute} {long_ago.hour} * * *"
+    turn(scheduler(jobclaim, nightly={"task": "beat.report", "cron": cron}))
     assert jobclaim.submitted == []
 
 

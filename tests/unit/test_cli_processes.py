@@ -109,9 +109,9 @@ def test_ending_twice_is_harmless(started: list[Child]) -> None:
 def test_all_are_asked_before_any_is_waited_for(started: list[Child]) -> None:
     deaf, _ = start(started, "deaf")
     other, _ = start(started)
-    ending = threading.Thread(target=end_all, args=([deaf, other], 3.0))
+    ending = threading.Thread(target=end_all, args=([deaf, other], 6.0))
     ending.start()
-    wait_until(lambda: other.exit_status() is not None, 2.5, "the other one ended while the deaf one is waited for")
+    wait_until(lambda: other.exit_status() is not None, 5.5, "the other one ended while the deaf one is waited for")
     assert deaf.exit_status() is None
     ending.join()
     assert deaf.exit_status() == -signal.SIGKILL

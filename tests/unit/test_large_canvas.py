@@ -71,7 +71,7 @@ def test_what_follows_may_be_as_large_as_a_payload(jobclaim: Harness, name: str)
     result = made().apply_async()
     assert all(len(str(message.options)) <= MOST_IN_A_MESSAGE for message in jobclaim.messages)
     jobclaim.drain()
-    assert result.get(timeout=1) == expected
+    assert result.get(timeout=60) == expected
 
 
 def test_more_than_a_payload_is_refused_before_anything_is_written(jobclaim: Harness) -> None:
@@ -101,7 +101,7 @@ def test_more_than_a_payload_goes_to_s3(with_bucket: Harness) -> None:
     assert first.envelope.startswith(AWAY_PREFIX)
     assert len(first.envelope) < 1_000
     with_bucket.drain()
-    assert result.get(timeout=1) == 100_001
+    assert result.get(timeout=60) == 100_001
 
 
 def test_error_callbacks_in_s3_are_called(with_bucket: Harness) -> None:
@@ -136,14 +136,14 @@ def test_a_job_whose_links_s3_does_not_give_is_given_back(
     first = with_bucket.job(result.parent)
     assert (first.status, first.charged) == (JobStatus.PENDING, 0)
     with_bucket.drain()
-    assert result.get(timeout=1) == 250_001
+    assert result.get(timeout=60) == 250_001
 
 
 @pytest.mark.parametrize("members", [100, 400])
 def test_a_chord_of_many_members_keeps_their_list_outside_of_its_job(jobclaim: Harness, members: int) -> None:
     result = chord([count.s(number) for number in range(members)])(count.s())
     jobclaim.drain()
-    assert result.get(timeout=1) == members
+    assert result.get(timeout=60) == members
     chord_job = next(job for job in jobclaim.submitted if job.task == "jobclaim.chord")
     assert len(str(chord_job.payload)) < 25_000
     assert jobclaim.job(chord_job).attempt == 1, "the last member woke it"
