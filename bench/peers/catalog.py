@@ -121,6 +121,14 @@ PEERS: Final = (
         note="One call submits all jobs; the worker is the same, completed jobs are not listed.",
     ),
     _ours(
+        "jobclaim-claims",
+        "**jobclaim**, `claim_job()`",
+        settings=UNLISTED,
+        behaves_as=OURS,
+        note="An ordinary task claims and completes its job itself and ignores its own result; completed jobs are not "
+        "listed.",
+    ),
+    _ours(
         LISTED,
         "**jobclaim**, completed jobs listed",
         settings={"JOBCLAIM_INDEX_COMPLETED": "true"},

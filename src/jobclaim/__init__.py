@@ -12,6 +12,8 @@ TYPE_CHECKING = False  # type checkers know the name; importing `typing` would d
 if TYPE_CHECKING:
     from typing import Any, Final
 
+    from celery import Celery
+
     from jobclaim.infra.local import local_aws
     from jobclaim.infra.provisioning import provision
     from jobclaim.jobs import (
@@ -65,6 +67,8 @@ if TYPE_CHECKING:
         transaction,
         with_idempotency,
     )
+
+    app: Celery
 
 _HOMES: Final = {
     "jobclaim.infra.local": ("local_aws",),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,15 +31,19 @@ def work(payload):
 '''
 
 
+def blocks() -> list[str]:
+    """Read what README and the migration guide show in Python."""
+    readme, guide = (ROOT / "README.md").read_text(), (ROOT / "docs" / "migration.md").read_text()
+    return [block for text in (readme, guide) for block in re.findall(r"```python\n(.*?)```", text, re.S)]
+
+
 def programs() -> str:
     """Join the guides' own lines: README's plain way, and the two of the migration guide.
 
     README's own `documents.process` is a `JobTask`. Two shared tasks of one name must not stand in one module: Celery
     keeps them in a set, so that either may be the one that is registered.
     """
-    readme, guide = (ROOT / "README.md").read_text(), (ROOT / "docs" / "migration.md").read_text()
-    blocks = [block for text in (readme, guide) for block in re.findall(r"```python\n(.*?)```", text, re.S)]
-    plain = [block for block in blocks if "JobTask" not in block and any(f'"{name}"' in block for name in TASKS)]
+    plain = [block for block in blocks() if "JobTask" not in block and any(f'"{name}"' in block for name in TASKS)]
     return "\n\n".join([*plain, WORK])
 
 
@@ -69,6 +75,16 @@ def both_ways(stack: Stack, path: Path) -> list[str]:
     return [submitted(stack, path, task, named=named) for task in TASKS for named in (True, False)]
 
 
+def submitted_by_readme(stack: Stack, path: Path) -> str:
+    """Submit a job by README's lines, in a program that has no app of its own."""
+    (lines,) = (block for block in blocks() if "process.delay(" in block)
+    program = f"from guide_tasks import process, repo\n{lines}\nprint(job.job_id)".replace("tasks.py", str(path))
+    argv = [sys.executable, "-c", program]
+    done = subprocess.run(argv, env=stack.environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 def started(stack: Stack) -> ManagedProcess:
     return stack.worker("worker", "-c", "6", "-Q", "default")
 
@@ -77,7 +93,8 @@ def test_the_programs_complete_and_fail_their_jobs(stack: Stack, tmp_path: Path)
     started(stack)
     there = tmp_path / "letter.txt"
     there.write_text("three words here")
-    done = stack.wait_for(both_ways(stack, there), JobStatus.COMPLETED, 40)
+    ids = [*both_ways(stack, there), submitted_by_readme(stack, there)]
+    done = stack.wait_for(ids, JobStatus.COMPLETED, 40)
     assert {str(job.result) for job in done.values()} == {"{'words': 3}"}
     failed = stack.wait_for(both_ways(stack, tmp_path / "nowhere"), JobStatus.FAILED, 40)
     assert {job.failure.exception for job in failed.values() if job.failure} == {"FileNotFoundError"}

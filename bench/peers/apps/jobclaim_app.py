@@ -8,16 +8,25 @@ from typing import Any
 import bodies
 from celery import shared_task
 
+from jobclaim.jobs import JobRepo
 from jobclaim.settings import Settings
 from jobclaim.workers import IdempotentTask, JobTask
 from jobclaim.workers.telemetry import logs
 
-BULK = os.environ.get("BENCH_PEER") == "jobclaim-bulk"
+PEER = os.environ.get("BENCH_PEER")
+repo = JobRepo.from_settings(Settings())
 
 
 @shared_task(base=JobTask, name="bench.nothing")
 def nothing(number: int) -> None:
     """Do nothing."""
+
+
+@shared_task(name="bench.claims_nothing", ignore_result=True)
+def claims_nothing(job_id: str) -> None:
+    """Claim a job, do nothing and complete it."""
+    if repo.claim_job(job_id) is not None:
+        repo.update_status(job_id, "COMPLETED")
 
 
 @shared_task(base=IdempotentTask, name="bench.work", on_orphan="retry")
@@ -29,11 +38,14 @@ def work(name: str, seconds: float) -> str:
 def fill(numbers: range) -> None:
     """Submit a call that does nothing for each number, one after another or, as the bulk, all at once."""
     _logging()
-    if BULK:
+    if PEER == "jobclaim-bulk":
         nothing.submit_many([[number] for number in numbers])
-        return
-    for number in numbers:
-        nothing.delay(number)
+    elif PEER == "jobclaim-claims":
+        for number in numbers:
+            claims_nothing.delay(repo.create_job(claims_nothing.name, {"number": number}).job_id)
+    else:
+        for number in numbers:
+            nothing.delay(number)
 
 
 def call(name: str, seconds: float) -> str:
@@ -44,6 +56,6 @@ def call(name: str, seconds: float) -> str:
 
 
 def _logging() -> None:
-    import jobclaim.workers  # noqa: F401 - makes the app
+    from jobclaim import app  # noqa: F401 - sends what is submitted
 
     logs.configure(Settings())
