@@ -67,7 +67,8 @@ def test_a_person_retries_a_group_of_dead_letters_and_sees_it_complete(
         assert "the shelf is full again" in told
         assert ann.complaints == []
         assert ann.violations() == []
-    assert all(shop.repo.get_job(job_id).status is JobStatus.COMPLETED for job_id in failing)
+    states = shop.repo.table.get_many
+    wait_until(lambda: {job.status for job in states(failing).values()} == {JobStatus.COMPLETED}, 60, "all complete")
     entry = next(entry for entry in Audit.of(shop.repo).entries() if entry.verb.endswith("retry"))
     assert (entry.done, entry.why) == (3, "the shelf is full again")
 

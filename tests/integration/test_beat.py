@@ -25,6 +25,7 @@ def ticks(stack: Stack) -> list[datetime]:
 
 
 def test_two_beats_run_each_tick_once(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> None:
+    """Takes 15 s: some ticks have to come, and none of them while a slow machine stalls."""
     schedules = {"note": {"task": "tests.note", "every": EVERY, "args": [21], "expires": 60}}
     with deployed(dynamodb_local, elasticmq, tmp_path, schedules=schedules, recovery_by_beat=False) as stack:
         worker = stack.worker("worker", "-Q", "default", "-c", "2")

@@ -266,6 +266,7 @@ def test_a_job_that_comes_too_late_is_not_started(layer: Layer) -> None:
 
 # --- equal submissions from many processes
 def test_64_equal_submissions_from_processes_are_one_run_also_when_the_window_ends_between_them(layer: Layer) -> None:
+    """Takes 15 s: the window is long enough to be met by a slow machine."""
     with submitters(layer.stack, tasks.run_id, "w") as processes:
         processes.at(time.time())
         first = processes.hear()
@@ -286,6 +287,7 @@ def test_64_equal_submissions_from_processes_are_one_run_also_when_the_window_en
 def test_64_equal_submissions_get_one_result_although_the_worker_is_killed_in_the_middle(
     dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path, layer: Layer
 ) -> None:
+    """Takes 15 s: the killed worker has to be taken for dead."""
     with deployed(dynamodb_local, elasticmq, tmp_path, **SETTINGS) as stack:
         own = Layer(stack)
         worker = stack.worker("doomed", "-Q", "default", "-c", "1")

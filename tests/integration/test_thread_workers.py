@@ -150,6 +150,7 @@ def test_a_blocked_body_is_no_orphan_past_its_lease_and_ends_as_cancelled_when_i
 def test_a_stop_gives_back_what_blocks_and_the_heir_starts_it_after_the_process_is_gone(
     dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
 ) -> None:
+    """Takes 15 s: the stop waits out its timeout, of which an eighth is for what it writes."""
     with deployed(
         dynamodb_local, elasticmq, tmp_path, task_modules=MODULES, run_dir=str(tmp_path), stop_timeout_seconds=12
     ) as stack:
