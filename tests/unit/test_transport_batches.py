@@ -53,7 +53,7 @@ def test_fewer_than_a_full_batch_are_sent_when_they_have_waited(batcher: Batcher
     for receipt in "abc":
         batcher.put("url", receipt)
     wait_until(
-        lambda: queue.receipts() == ["first", "a", "b", "c"], 5, lambda: f"all are sent, not only {queue.batches}"
+        lambda: queue.receipts() == ["first", "a", "b", "c"], 30, lambda: f"all are sent, not only {queue.batches}"
     )
 
 
