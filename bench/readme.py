@@ -28,11 +28,12 @@ def section(result: Mapping[str, Any]) -> str:
     others = [row for row in rows if row.judged and row.key != OURS]
     lines = ["![Faults, price and speed of jobclaim and its peers](docs/img/bench.svg)", ""]
     if ours.faults:
-        passing = sum(row.passes for row in others)
+        passing = [row.title for row in others if row.passes]
         passed = sum(passed for passed, _ in ours.faults.values())
         lines.append(
             "- **Faults**: duplicate delivery, `kill -9` while a body runs, two equal submissions. jobclaim passes "
-            f"{passed} of 3; of {len(others)} peers on SQS, {passing} pass all."
+            f"{passed} of 3; of {len(others)} peers on SQS, {' and '.join(passing) or 'none'} "
+            f"{'pass' if len(passing) > 1 else 'passes'} all."
         )
     if ours.numbers:
         lines += [_price(rows), _speed(rows, about)]
@@ -54,18 +55,23 @@ def _price(rows: Sequence[Row]) -> str:
 
 
 def _speed(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
-    """Write the speed with latency beside plain Celery's and the fastest peer's."""
-    latency, numbers = about["latency_ms"], {row.key: row.numbers for row in rows}
-    ours, plain, best = numbers[OURS] or {}, numbers.get(figures.PLAIN), figures.fastest_peer(rows)
-    shown = (
-        f"- **Speed**: {ours['per_second_with_latency']:.0f} jobs/s at {latency['sqs']:g}/{latency['dynamodb']:g} ms"
+    """Write the speed with and without latency, beside plain Celery's and the fastest peer's."""
+    latency = about["latency_ms"]
+    shown = f"at {latency['sqs']:g}/{latency['dynamodb']:g} ms (SQS/DynamoDB) with {about['processes']} processes on "
+    shown += f"{about['cores']} cores{_beside(rows, 'per_second_with_latency')}"
+    ours = {row.key: row.numbers or {} for row in rows}[OURS]
+    return (
+        f"- **Speed**: {ours['per_second_with_latency']:.0f} jobs/s {shown}. Without latency: "
+        f"{ours['per_second']:.0f}{_beside(rows, 'per_second')}."
     )
-    shown += f" (SQS/DynamoDB) with {about['processes']} processes on {about['cores']} cores"
-    if plain is not None:
-        shown += f"; Celery: {plain['per_second_with_latency']:.0f}"
+
+
+def _beside(rows: Sequence[Row], name: str) -> str:
+    plain, best = {row.key: row.numbers for row in rows}.get(figures.PLAIN), figures.fastest_peer(rows, name)
+    shown = "" if plain is None else f"; Celery: {plain[name]:.0f}"
     if best is not None and best.numbers is not None and best.key != figures.PLAIN:
-        shown += f"; the fastest peer on SQS, {best.title}: {best.numbers['per_second_with_latency']:.0f}"
-    return f"{shown}."
+        shown += f"; the fastest peer on SQS, {best.title}: {best.numbers[name]:.0f}"
+    return shown
 
 
 def written(text: str, result: Mapping[str, Any]) -> str:

@@ -49,9 +49,9 @@ def main() -> int:
     for peer in peers:
         python_of(peer)
     began, load = time.monotonic(), os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as folder, redis_server() as redis:
-        rounds = {} if arguments.faults_only else _speed(peers, arguments, Path(folder), redis)
-        verdicts = {} if arguments.speed_only else _faults(peers, Path(folder), redis)
+    with tempfile.TemporaryDirectory() as folder:
+        rounds = {} if arguments.faults_only else _speed(peers, arguments, Path(folder))
+        verdicts = {} if arguments.speed_only else _faults(peers, Path(folder))
     about = {
         "date": datetime.now(UTC).date().isoformat(),
         "jobs": arguments.jobs,
@@ -85,17 +85,20 @@ def _as_result(
     verdicts: Mapping[str, Mapping[str, faults.Verdict]],
     known: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return a peer's row; what was not measured now is kept from the results that are known."""
-    before = known.get(peer.key, {"rounds": [], "faults": {}})
-    seen = {name: asdict(one) for name, one in verdicts.get(peer.behaves_as or peer.key, {}).items()}
+    """Return a peer's row; what was not to be measured now is kept from the results that are known.
+
+    What was to be measured and failed is left out: a figure of an earlier run would look like one of this run.
+    """
+    before, judged = known.get(peer.key, {"rounds": [], "faults": {}}), peer.behaves_as or peer.key
+    seen = {name: asdict(one) for name, one in verdicts.get(judged, {}).items()}
     return {
         "title": peer.title,
         "note": peer.note,
         "beside": peer.beside,
         "broker": peer.broker,
         "behaves_as": peer.behaves_as,
-        "rounds": [asdict(one) for one in rounds.get(peer.key, [])] or before["rounds"],
-        "faults": seen or known.get(peer.behaves_as or peer.key, before)["faults"],
+        "rounds": [asdict(one) for one in rounds[peer.key]] if peer.key in rounds else before["rounds"],
+        "faults": seen if judged in verdicts else known.get(judged, before)["faults"],
     }
 
 
@@ -118,7 +121,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _speed(peers: list[Peer], arguments: argparse.Namespace, folder: Path, redis: str) -> dict[str, list[speed.Round]]:
+def _speed(peers: list[Peer], arguments: argparse.Namespace, folder: Path) -> dict[str, list[speed.Round]]:
     """Measure each peer once per round, a different one first in each."""
     rounds: dict[str, list[speed.Round]] = {peer.key: [] for peer in peers}
     certificate, began = make_certificate(folder), time.monotonic()
@@ -133,7 +136,7 @@ def _speed(peers: list[Peer], arguments: argparse.Namespace, folder: Path, redis
             begun = time.monotonic()
             try:
                 with running_broker(peer, certificate) as broker:
-                    endpoints = Endpoints(broker.url, broker.url, redis, folder, certificate)
+                    endpoints = Endpoints(broker.url, broker.url, broker.redis, folder, certificate)
                     endpoints.prepare(peer)
                     done = measure(broker, endpoints, peer, singly=not rounds[peer.key])
             except PROBLEMS as error:  # the others continue; its row shows what is missing
@@ -153,8 +156,9 @@ def _in_short(done: speed.Round) -> str:
     )
 
 
-def _faults(peers: list[Peer], folder: Path, redis: str) -> dict[str, dict[str, faults.Verdict]]:
+def _faults(peers: list[Peer], folder: Path) -> dict[str, dict[str, faults.Verdict]]:
     with ExitStack() as exits:
+        redis = exits.enter_context(redis_server())
         dynamodb = exits.enter_context(dynamodb_local(folder))
         sqs = exits.enter_context(elasticmq(folder))
         endpoints = Endpoints(sqs.endpoint_url, dynamodb.endpoint_url, redis, folder)

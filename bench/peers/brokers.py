@@ -26,11 +26,12 @@ class Broker(Protocol):
 
     Attributes
     ----------
-    url : str
-        What the peer connects to.
+    url, redis : str
+        What the peer connects to, and the Redis that it needs beside SQS; empty if it needs none.
     """
 
     url: str
+    redis: str
 
     def reset(self, *, hold: bool = False, worker: ManagedProcess | None = None) -> None:
         """Count from zero, without latency; hold messages back from the worker."""
@@ -43,17 +44,20 @@ class Broker(Protocol):
 
 
 class OnStub:
-    """SQS and DynamoDB on the metering stub."""
+    """SQS and DynamoDB on the metering stub, and, for a peer that needs it, a Redis behind a line."""
 
-    def __init__(self, stub: RunningStub) -> None:
-        self._stub, self.url = stub, stub.url
+    def __init__(self, stub: RunningStub, line: Line | None = None) -> None:
+        self._stub, self.url, self._line = stub, stub.url, line
+        self.redis = f"redis://127.0.0.1:{line.port}/0" if line else ""
 
     def reset(self, *, hold: bool = False, worker: ManagedProcess | None = None) -> None:
         """Reset the stub's meter."""
+        self._delay(NO_LATENCY_MS)
         self._stub.control(latency_ms=NO_LATENCY_MS, hold=hold, reset=True)
 
     def release(self, latency_ms: Mapping[str, float]) -> float:
         """Let messages through."""
+        self._delay(latency_ms)
         return float(self._stub.control(hold=False, latency_ms=latency_ms)["now"])
 
     def meter(self, peer: Peer, jobs: int) -> Meter | None:
@@ -64,6 +68,10 @@ class OnStub:
             return None
         ends = [at for name, at in meter["last_at"].items() if name in (*MESSAGE_ENDS, *peer.ends)]
         return {**meter, "last": max(ends, default=0.0)}
+
+    def _delay(self, latency_ms: Mapping[str, float]) -> None:
+        if self._line is not None:
+            self._line.delay(latency_ms["server"])
 
 
 @dataclass(slots=True)
@@ -77,6 +85,7 @@ class OnServer:
     line: Line
     left: Callable[[], int]
     worker: ManagedProcess | None = None
+    redis = ""
 
     def reset(self, *, hold: bool = False, worker: ManagedProcess | None = None) -> None:
         """Stop the worker to hold messages back."""
@@ -108,8 +117,17 @@ def running_broker(peer: Peer, certificate: Path) -> Iterator[Broker]:
             url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
             yield OnServer(url, line, lambda: connection.execute(peer.left).fetchone()[0])
     else:
-        with running_stub(certificate if peer.tls else None) as stub:
-            yield OnStub(stub)
+        with running_stub(certificate if peer.tls else None) as stub, _redis_beside(peer) as line:
+            yield OnStub(stub, line)
+
+
+@contextmanager
+def _redis_beside(peer: Peer) -> Iterator[Line | None]:
+    if peer.beside != "Redis":
+        yield None
+        return
+    with redis_server() as url, delayed_line(int(urlsplit(url).port or 0)) as line:
+        yield line
 
 
 def _left_in_redis(url: str, queue: str) -> Callable[[], int]:

@@ -111,7 +111,8 @@ PEERS: Final = (
         settings=UNLISTED,
         slow_jobs=200,
         note="Started by `jobclaim worker run`, with its extra `fast` and `JOBCLAIM_INDEX_COMPLETED=false`: completed "
-        "jobs are not listed. By default a killed worker's job runs again, or fails, after a minute.",
+        "jobs are not listed. Its tasks are `IdempotentTask` with `on_orphan=\"retry\"`: without the first, equal "
+        "submissions both run; without the second, a killed worker's job fails; by default after a minute.",
     ),
     _ours(
         "jobclaim-bulk",
@@ -139,7 +140,9 @@ PEERS: Final = (
         "celery",
         "Celery",
         slow_jobs=40,
-        note="5.7, its defaults: `task_acks_late=False`, prefetch multiplier 4, polling interval 1 s, results ignored.",
+        note="5.7, its defaults: `task_acks_late=False`, prefetch multiplier 4, polling interval 1 s, results ignored; "
+        "started with `-l INFO`, as in its documentation. A worker whose prefetch is full asks again after that second, "
+        "and without latency it mostly waits for it.",
     ),
     _celery(
         "celery-tuned",
@@ -165,10 +168,12 @@ PEERS: Final = (
     ),
     _celery(
         "celery-powertools",
-        "Celery + Powertools",
+        "Celery, `acks_late=True`, + Powertools",
         table=("powertools", "id"),
         ends={"PutItem powertools": 1, "UpdateItem powertools": 1},
-        note="`@idempotent_function` of Powertools for AWS around the body, keyed by the arguments.",
+        note="`@idempotent_function` of Powertools for AWS around the body, keyed by the arguments, with a context "
+        "that says how long a body may take, as its documentation advises without its handler. A body that takes longer "
+        "can run beside itself; a killed worker's job runs again after its visibility timeout.",
     ),
     _celery("celery-once", "celery-once", beside="Redis", note="Its locks are in Redis."),
     _celery("celery-singleton", "celery-singleton", beside="Redis", note="Its locks are in Redis."),
@@ -240,7 +245,7 @@ PEERS: Final = (
         left="SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')",
         setup=("-m", "procrastinate", "-a", "procrastinate_app.app", "schema", "--apply"),
         beside="PostgreSQL",
-        note="On PostgreSQL, two processes of four coroutines, its other settings at their defaults.",
+        note="On PostgreSQL, two processes of four coroutines, started with `-v`, defaults otherwise.",
     ),
     Peer(
         key="awa",
@@ -253,7 +258,8 @@ PEERS: Final = (
         left="SELECT count(*) FROM awa.jobs WHERE state IN ('available', 'running', 'scheduled', 'retryable')",
         setup=("-m", "awa", "--database-url", "{url}", "migrate"),
         beside="PostgreSQL",
-        note="awa-pg, in Rust with Python bodies, on PostgreSQL: two processes of four coroutines, defaults otherwise.",
+        note="awa-pg, in Rust with Python bodies, on PostgreSQL: two processes of four coroutines, defaults otherwise. "
+        "Its view of open jobs lacks running ones: a job counts as ended when it is taken.",
     ),
 )
 """In the order of the table, ours first."""

@@ -38,16 +38,18 @@ OF_AWS = ("requests", "write_units", "dollars", "dollars_singly")
 """Figures of SQS and DynamoDB, which a peer on another server lacks."""
 READING = (
     "Medians, in parentheses the least and the greatest of the rounds. A backlog is drained, ten messages a poll; one "
-    "at a time is the price of jobs that come singly to a worker that waits. Redis and PostgreSQL are billed by the "
-    "hour; their answers take 1 ms longer where those of SQS and DynamoDB take {latency}."
+    "at a time is the price of jobs that come singly, every {pause:g} ms, to a worker that waits. A job ends with the "
+    "last request that it needs: with Celery, unless it acknowledges late, when it starts. Redis and PostgreSQL are "
+    "billed by the hour; their answers take 1 ms longer where those of SQS and DynamoDB take {latency}."
 )
 READING_RESOURCES = (
     "First job: from the start of the worker's process to the end of a job that waits for it. MB: resident memory of "
-    "the largest process but the first, and the proportional memory of all, after the jobs."
+    "the largest process but the first, and the proportional memory of all, after the jobs; with procrastinate and awa "
+    "a small program of ours that starts their processes is in it."
 )
 ARITHMETIC = (
     "What cannot run here, by its list prices in us-east-1 and no measurement: a job of 1 KB whose body takes 10 ms in "
-    "128 MB, without the free tier."
+    "128 MB, without the free tier. The computing is in these prices; that of workers is in none of those above."
 )
 PRICED = (
     (
@@ -84,7 +86,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     parts = ["# jobclaim beside its peers", "", setting(result), "", "## Faults", "", faults_table(rows), ""]
     parts += ["## Durable work", "", "As shipped and documented; not measured.", "", features_table(), ""]
     if any(row.numbers for row in rows):
-        reading = READING.format(latency=_latency(result["about"]))
+        reading = READING.format(latency=_latency(result["about"]), pause=1000 * figures.SINGLE_SECONDS)
         parts += ["## Cost and speed", "", numbers_table(result, rows, COST), "", reading, "", figures.PRICES, ""]
         resources = numbers_table(result, rows, RESOURCES)
         parts += ["## CPU, start and memory", "", resources, "", READING_RESOURCES, ""]

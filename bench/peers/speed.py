@@ -12,13 +12,13 @@ from bench import cpu
 from bench.peers.brokers import NO_LATENCY_MS, Broker, Meter
 from bench.peers.catalog import Peer
 from bench.peers.endpoints import Endpoints
+from bench.peers.figures import SINGLE_SECONDS
 from tests.support.processes import ManagedProcess
 
 LATENCY_MS: Final = {"sqs": 10.0, "dynamodb": 5.0, "server": 1.0}
 """Added to each answer; ``server`` is Redis or PostgreSQL."""
 SLOW_LINE_MS: Final = {"sqs": 200.0, "dynamodb": 100.0}
 SINGLE_JOBS: Final = 40
-SINGLE_SECONDS: Final = 0.05
 DONE_SECONDS: Final = 60
 STEP_SECONDS: Final = 0.02
 
@@ -80,8 +80,7 @@ def measure(broker: Broker, endpoints: Endpoints, peer: Peer, jobs: int, process
     began = time.monotonic()
     worker = endpoints.worker(peer, processes)
     try:
-        wait(broker, peer, 1)
-        first_job, start_cpu = time.monotonic() - began, _cpu(worker.pid)
+        first_job, start_cpu = wait(broker, peer, 1)["last"] - began, _cpu(worker.pid)
         warm_up = 10 * processes
         broker.reset()
         endpoints.submit(peer, "fill", str(warm_up))

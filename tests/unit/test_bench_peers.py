@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 import json
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 from xml.etree import ElementTree
 
 import pytest
 
 from bench import picture, readme
 from bench.peers import figures, report
-from bench.peers.brokers import OnServer
-from bench.peers.catalog import APPS, HERE, OURS, PEERS, queue_of
-from bench.peers.faults import crash_verdict, equal_verdict
+from bench.peers.__main__ import _as_result
+from bench.peers.brokers import OnServer, OnStub
+from bench.peers.catalog import APPS, BY_KEY, HERE, OURS, PEERS, queue_of
+from bench.peers.faults import Verdict, crash_verdict, equal_verdict
 
 
 def measured(**changes: Any) -> dict[str, Any]:
@@ -107,6 +108,18 @@ class TestFigures:
             "resident memory of a process ≤ 60 MB",
         }
 
+    def test_ratios_show_their_spread_and_those_to_other_rows(self, result: dict[str, Any]) -> None:
+        result["peers"][OURS]["rounds"][1]["worker_cpu_ms"] = 3.0
+        tuned = measured(worker_cpu_ms=2.0)
+        result["peers"]["celery-tuned"] = peer("Celery, tuned", [tuned, tuned])
+        result["peers"]["jobclaim-tls"] = peer("TLS", [measured(child_mb=64.0)])
+        for one in result["peers"][OURS]["rounds"]:
+            one["child_mb"] = 59.0
+        shown = {aim.what: aim.measured for aim in figures.aims(result)}
+        ours = shown["worker CPU per job at most 0.8 times plain Celery's"]
+        assert ours == "0.62 times (0.50 to 0.75); Celery, tuned: 1.25"
+        assert shown["resident memory of a process ≤ 60 MB"] == "59 MB; over TLS: 64 MB"
+
     def test_a_peer_that_did_not_run_has_a_row_without_numbers(self, result: dict[str, Any]) -> None:
         result["peers"]["celery"]["rounds"] = []
         assert figures.rows(result)[1].numbers is None
@@ -148,6 +161,23 @@ class TestVerdicts:
             equal_verdict(1, {"start": 3, "callers": ["handle", "handle", "handle"]})
 
 
+class TestResult:
+    KNOWN: ClassVar[dict[str, Any]] = {"celery": peer("Celery", [measured()], True, True, True)}
+
+    def test_what_was_not_to_be_measured_is_kept(self) -> None:
+        made = _as_result(BY_KEY["celery-tuned"], {}, {}, self.KNOWN)
+        assert (made["rounds"], made["faults"]) == ([], self.KNOWN["celery"]["faults"])
+        assert _as_result(BY_KEY["celery"], {}, {}, self.KNOWN)["rounds"] == [measured()]
+
+    def test_what_was_measured_and_failed_is_not_shown_with_the_figures_of_an_earlier_run(self) -> None:
+        made = _as_result(BY_KEY["celery"], {"celery": []}, {"celery": {}}, self.KNOWN)
+        assert (made["rounds"], made["faults"]) == ([], {})
+
+    def test_a_verdict_counts_for_all_that_behave_the_same(self) -> None:
+        made = _as_result(BY_KEY["celery-tuned"], {}, {"celery": {"equal": Verdict(False, "both run", {})}}, self.KNOWN)
+        assert made["faults"]["equal"]["what"] == "both run"
+
+
 class TestCatalog:
     def test_each_peer_has_its_program_and_its_requirements(self) -> None:
         for one in PEERS:
@@ -159,6 +189,21 @@ class TestCatalog:
         assert len({queue_of(one)[1] for one in others}) == len(others)
         tables = [one.table for one in others if one.table]
         assert len(set(tables)) == len(tables)
+
+
+class TestStub:
+    def test_a_redis_beside_sqs_is_as_far_away_as_one_instead_of_it(self) -> None:
+        delays: list[float] = []
+        line: Any = SimpleNamespace(port=7, delay=delays.append)
+        stub: Any = SimpleNamespace(url="http://stub", control=lambda **_: {"now": 1.0})
+        broker = OnStub(stub, line)
+
+        broker.reset(hold=True)
+        broker.release({"sqs": 10.0, "dynamodb": 5.0, "server": 1.0})
+
+        assert broker.redis == "redis://127.0.0.1:7/0"
+        assert delays == [0.0, 1.0]
+        assert OnStub(stub).redis == ""
 
 
 class TestServer:

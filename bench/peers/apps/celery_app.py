@@ -14,6 +14,8 @@ QUEUE = os.environ["BENCH_QUEUE"]
 BROKER = os.environ["BENCH_BROKER"]
 DYNAMODB = os.environ["BENCH_DYNAMODB"]
 REDIS = os.environ.get("BENCH_REDIS", "")
+BODY_MS = 6_000
+"""Shorter than the visibility timeout under faults, so that a message that is delivered again finds its time over."""
 
 
 def _on_sqs() -> dict[str, Any]:
@@ -53,7 +55,7 @@ app.conf.update(
 
 
 def _base() -> type[Task]:
-    if PEER == "celery-late":
+    if PEER in ("celery-late", "celery-powertools"):
         app.conf.task_acks_late = True
     if PEER == "celery-results":
         # no keys in the URL: with them its processes would share one connection, made before the fork
@@ -75,6 +77,13 @@ def _base() -> type[Task]:
 BASE = _base()
 
 
+class _Deadline:
+    """What Powertools asks of a Lambda context: the time a body may take, after which another attempt may start."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return BODY_MS
+
+
 def _once(body: Any) -> Any:
     """Wrap a body in Powertools' idempotency if that is the peer; its records are keyed by the arguments."""
     if PEER != "celery-powertools":
@@ -87,8 +96,9 @@ def _once(body: Any) -> Any:
     )
 
     layer = DynamoDBPersistenceLayer("powertools", boto3_client=boto3.client("dynamodb", endpoint_url=DYNAMODB))
+    config: Any = IdempotencyConfig(lambda_context=_Deadline())  # type: ignore[arg-type]
 
-    @idempotent_function(data_keyword_argument="call", persistence_store=layer, config=IdempotencyConfig())
+    @idempotent_function(data_keyword_argument="call", persistence_store=layer, config=config)
     def once(call: dict[str, Any]) -> Any:
         return body(**call)
 

@@ -10,14 +10,14 @@ from celery import shared_task
 
 from jobclaim.jobs import JobRepo
 from jobclaim.settings import Settings
-from jobclaim.workers import IdempotentTask, JobTask
+from jobclaim.workers import IdempotentTask
 from jobclaim.workers.telemetry import logs
 
 PEER = os.environ.get("BENCH_PEER")
 repo = JobRepo.from_settings(Settings())
 
 
-@shared_task(base=JobTask, name="bench.nothing")
+@shared_task(base=IdempotentTask, name="bench.nothing", on_orphan="retry")
 def nothing(number: int) -> None:
     """Do nothing."""
 

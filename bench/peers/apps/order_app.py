@@ -14,7 +14,6 @@ from celery_app import app
 
 FIRST = Path(os.environ["BENCH_EVIDENCE"])
 ONCE = celery_app.PEER == "celery-powertools"
-app.conf.task_acks_late = celery_app.PEER != "celery"
 app.conf.task_reject_on_worker_lost = celery_app.PEER != "celery"
 
 
