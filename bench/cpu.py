@@ -16,8 +16,8 @@ def seconds(pid: int) -> float:
 
 
 def seconds_of_children(pid: int) -> float:
-    """Return the user and system time of its child processes that still run."""
-    return sum(seconds(child) for child in children(pid))
+    """Return the user and system time of its child processes, those that have ended among them."""
+    return _fields(pid)[2] + sum(seconds(child) for child in children(pid))
 
 
 def children(pid: int) -> list[int]:
@@ -41,14 +41,15 @@ def megabytes(pid: int) -> tuple[float, float]:
     return found["Rss"], found["Pss"]
 
 
-def _fields(pid: int) -> tuple[int, float]:
-    """Read parent and CPU seconds; zeros for a process that has ended meanwhile."""
+def _fields(pid: int) -> tuple[int, float, float]:
+    """Read parent, CPU seconds, and those of its ended children; zeros for a process that has ended meanwhile."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return 0, 0.0
+        return 0, 0.0, 0.0
     after_name = text.rpartition(")")[2].split()
-    return int(after_name[1]), (int(after_name[11]) + int(after_name[12])) / TICKS_PER_SECOND
+    user, system, of_children, system_of_children = (int(ticks) / TICKS_PER_SECOND for ticks in after_name[11:15])
+    return int(after_name[1]), user + system, of_children + system_of_children
 
 
 def _spent() -> tuple[int, int]:

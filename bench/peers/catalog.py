@@ -111,7 +111,7 @@ PEERS: Final = (
         settings=UNLISTED,
         slow_jobs=200,
         note="Started by `jobclaim worker run`, with its extra `fast` and `JOBCLAIM_INDEX_COMPLETED=false`: completed "
-        "jobs are not listed. Its tasks are `IdempotentTask` with `on_orphan=\"retry\"`: without the first, equal "
+        'jobs are not listed. Its tasks are `IdempotentTask` with `on_orphan="retry"`: without the first, equal '
         "submissions both run; without the second, a killed worker's job fails; by default after a minute.",
     ),
     _ours(
@@ -141,8 +141,8 @@ PEERS: Final = (
         "Celery",
         slow_jobs=40,
         note="5.7, its defaults: `task_acks_late=False`, prefetch multiplier 4, polling interval 1 s, results ignored; "
-        "started with `-l INFO`, as in its documentation. A worker whose prefetch is full asks again after that second, "
-        "and without latency it mostly waits for it.",
+        "started with `-l INFO`, as in its documentation. A worker whose prefetch is full asks again after a second; "
+        "without latency it mostly waits for that.",
     ),
     _celery(
         "celery-tuned",
@@ -172,8 +172,8 @@ PEERS: Final = (
         table=("powertools", "id"),
         ends={"PutItem powertools": 1, "UpdateItem powertools": 1},
         note="`@idempotent_function` of Powertools for AWS around the body, keyed by the arguments, with a context "
-        "that says how long a body may take, as its documentation advises without its handler. A body that takes longer "
-        "can run beside itself; a killed worker's job runs again after its visibility timeout.",
+        "that says how long a body may take, as its documentation advises. A body that takes longer can run beside "
+        "itself; a killed worker's job runs again after its visibility timeout.",
     ),
     _celery("celery-once", "celery-once", beside="Redis", note="Its locks are in Redis."),
     _celery("celery-singleton", "celery-singleton", beside="Redis", note="Its locks are in Redis."),

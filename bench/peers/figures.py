@@ -212,7 +212,7 @@ def _alone(result: Mapping[str, Any], by_key: Mapping[str, Row]) -> list[Aim]:
         shown = f"{slow:.1f} of {bound:.0f}; a process waits for one of them, which allows {2 * bound:.0f}"
         found.append(Aim(what, shown, slow >= 0.8 * bound))
     if child := numbers["child_mb"]:
-        shown = f"{child:.0f} MB"
+        shown = f"{child:.0f} MB after {2 * about['jobs']:,} jobs"
         if (tls := by_key.get("jobclaim-tls")) and tls.numbers:
             shown += f"; over TLS: {tls.numbers['child_mb']:.0f} MB"
         found.append(Aim("resident memory of a process ≤ 60 MB", shown, child <= 60))

@@ -44,8 +44,8 @@ READING = (
 )
 READING_RESOURCES = (
     "First job: from the start of the worker's process to the end of a job that waits for it. MB: resident memory of "
-    "the largest process but the first, and the proportional memory of all, after the jobs; with procrastinate and awa "
-    "a small program of ours that starts their processes is in it."
+    "the largest process but the first, and the proportional memory of all, after these jobs; with procrastinate and "
+    "awa a small program of ours that starts their processes is in it."
 )
 ARITHMETIC = (
     "What cannot run here, by its list prices in us-east-1 and no measurement: a job of 1 KB whose body takes 10 ms in "
