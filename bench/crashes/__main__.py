@@ -19,13 +19,14 @@ from bench.peers.catalog import BY_KEY, Peer
 from bench.peers.endpoints import Endpoints
 from examples import orders
 from tests.support.endpoints import dynamodb_local, elasticmq
+from tests.support.processes import ManagedProcess
 
 KEYS: Final = ("celery", "celery-late", "celery-powertools")
 POINTS: Final = ("before the charge", "after the charge", "after the ledger", "before the return")
 EACH: Final = 5
 """Number of orders that are killed at each point."""
-VISIBILITY: Final = 8
-PATIENCE: Final = 90.0
+VISIBILITY: Final = 20
+PATIENCE: Final = 300.0
 QUIET: Final = 3 * VISIBILITY
 
 
@@ -47,16 +48,19 @@ def _peer(peer: Peer, folder: Path) -> dict[str, Any]:
         orders.create_tables(client)
         names = {f"{point}-{number}": point for point in range(1, len(POINTS) + 1) for number in range(EACH)}
         on.submit(peer, "call", "all", str(EACH), "1")
-        worker = on.worker(peer, 2)
+        worker = on.worker(peer, 2, BENCH_PREFETCH="1")  # longer waits than the visibility end Celery
         try:
-            _wait(client)
+            _wait(client, worker)
         finally:
             worker.stop()
         return _judged(client, names)
 
 
-def _wait(client: Any) -> None:
-    """Wait until nothing has changed for as long as messages take to be redelivered."""
+def _wait(client: Any, worker: ManagedProcess) -> None:
+    """Wait until nothing has changed for as long as messages take to be redelivered.
+
+    Raises `RuntimeError` if the worker has ended by then: orders that nobody works on are not lost.
+    """
     began = changed = time.monotonic()
     last = -1
     while time.monotonic() - began < PATIENCE and time.monotonic() - changed < QUIET:
@@ -65,6 +69,8 @@ def _wait(client: Any) -> None:
         if charges + paid != last:
             last, changed = charges + paid, time.monotonic()
         time.sleep(0.5)
+    if not worker.running:
+        raise RuntimeError(worker.describe())
 
 
 def _judged(client: Any, names: dict[str, int]) -> dict[str, Any]:

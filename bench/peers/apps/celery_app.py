@@ -96,7 +96,7 @@ def _once(body: Any) -> Any:
     )
 
     layer = DynamoDBPersistenceLayer("powertools", boto3_client=boto3.client("dynamodb", endpoint_url=DYNAMODB))
-    config: Any = IdempotencyConfig(lambda_context=_Deadline())  # type: ignore[arg-type]
+    config: Any = IdempotencyConfig(lambda_context=_Deadline())
 
     @idempotent_function(data_keyword_argument="call", persistence_store=layer, config=config)
     def once(call: dict[str, Any]) -> Any:
