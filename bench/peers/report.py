@@ -120,7 +120,15 @@ def setting(result: Mapping[str, Any]) -> str:
         f"{about['load_before']} before. Speed and cost on the metering stub of `bench/stub_aws`, without and with "
         f"{_latency(about)} added to each answer, those of Redis and PostgreSQL on their "
         "own servers; faults on DynamoDB Local and ElasticMQ, judged by the starts and ends that bodies note in a file."
+        f"{_other_rounds(result)}"
     )
+
+
+def _other_rounds(result: Mapping[str, Any]) -> str:
+    """Name the peers that were not measured as often as the others."""
+    counts = {one["title"]: len(one["rounds"]) for one in result["peers"].values()}
+    others = [f"{title} {count}" for title, count in counts.items() if count != result["about"]["rounds"]]
+    return f" Rounds of others: {', '.join(others)}." if others else ""
 
 
 def faults_table(rows: Sequence[Row]) -> str:

@@ -126,6 +126,11 @@ class TestFigures:
         assert "Celery" not in report.numbers_table(result, figures.rows(result), report.COST)
         assert report.markdown(result)
 
+    def test_a_peer_that_was_measured_less_often_is_named(self, result: dict[str, Any]) -> None:
+        assert "Rounds of others" not in report.setting(result)
+        result["peers"]["celery"]["rounds"].pop()
+        assert report.setting(result).endswith(" Rounds of others: Celery 1.")
+
 
 class TestVerdicts:
     @pytest.mark.parametrize(
