@@ -168,7 +168,7 @@ PEERS: Final = (
     ),
     _celery(
         "celery-powertools",
-        "Celery, `acks_late=True`, + Powertools",
+        "Celery + Powertools, `acks_late`",
         table=("powertools", "id"),
         ends={"PutItem powertools": 1, "UpdateItem powertools": 1},
         note="`@idempotent_function` of Powertools for AWS around the body, keyed by the arguments, with a context "
