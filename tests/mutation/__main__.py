@@ -33,9 +33,10 @@ FAST: Final = 200
 
 
 def results() -> dict[str, str | None]:
-    """Give who noticed which mutant, by name; "" for nobody, ``None`` where it could not be made."""
+    """Give who noticed which mutant, in any run, by name; "" for nobody, ``None`` where it could not be made."""
     lines = [line for file in sorted(CACHE.glob("results*.jsonl")) for line in file.read_text().splitlines()]
-    return {row["name"]: row["by"] for row in map(json.loads, lines)}
+    rows = sorted(map(json.loads, lines), key=lambda row: bool(row["by"]))
+    return {row["name"]: row["by"] for row in rows}
 
 
 def tests_of(mutant: Mutant, lines: reach.Lines) -> list[str]:
@@ -59,13 +60,15 @@ def tests_of(mutant: Mutant, lines: reach.Lines) -> list[str]:
 def hunt(wanted: list[Mutant], lines: reach.Lines, into: Path, *, fast: bool) -> None:
     """Put mutants to the test and note each result."""
     trials = ((one.change, one.path, tests_of(one, lines)) for one in wanted)
+    names = {test for file in lines.values() for tests in file.values() for test in tests}
+    files = sorted({name.partition("::")[0] for name in names if not name.startswith(reach.SEED)})
     with into.open("a") as file:
 
         def told(change: Change, by: str | None) -> None:
             file.write(json.dumps({"name": change.name, "by": by}) + "\n")
             file.flush()
 
-        loop.hunt(arguments(), trials, told, most=FAST if fast else None)
+        loop.hunt(arguments(files), trials, told, most=FAST if fast else None)
 
 
 def score(known: list[Mutant], lines: reach.Lines) -> dict[str, Any]:
