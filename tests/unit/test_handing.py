@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from jobclaim.jobs import JobStatus
 from jobclaim.testing import Harness
 from jobclaim.workers import IdempotentTask, JobTask
-from jobclaim.workers.attempt import handing
+from jobclaim.workers.attempt import handing, leaving
 from jobclaim.workers.attempt.handing import Handed
 from jobclaim.workers.state.worker import Worker
 
@@ -159,6 +159,19 @@ def test_any_other_success_is_recorded_by_its_child(jobclaim: Harness, handed: l
     assert not jobclaim.repo.holds(job)
 
 
+def test_what_does_not_fit_one_write_to_the_pipe_is_recorded_by_its_child(
+    jobclaim: Harness, handed: list[Handed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain.delay()
+    jobclaim.drain()
+    size = len(handed[0].content)
+    for most in (size - 1, size):
+        monkeypatch.setattr(handing, "MOST_BYTES", most)
+        plain.delay()
+        jobclaim.drain()
+    assert len(handed) == 2
+
+
 def test_a_failure_is_recorded_by_its_child(jobclaim: Harness, handed: list[Handed]) -> None:
     job_id = fails.delay().id
     jobclaim.drain()
@@ -256,6 +269,33 @@ def test_a_body_that_returned_is_a_success_whatever_is_raised_after_it(
     job_id = plain.delay().id
     with suppress(SystemExit, KeyboardInterrupt):
         jobclaim.drain()
+    assert (handed, jobclaim.job(job_id).status) == ([], JobStatus.COMPLETED)
+
+
+@pytest.mark.filterwarnings("ignore:Exception raised outside body")
+def test_a_body_that_returned_is_a_success_where_its_child_is_ended_after_it(
+    jobclaim: Harness, handed: list[Handed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: Any, **__: Any) -> Any:
+        raise SystemExit
+
+    monkeypatch.setattr("celery.app.trace.saferepr", end)
+    monkeypatch.setattr(leaving, "process_is_ending", lambda: True)
+    job_id = plain.delay().id
+    with suppress(SystemExit):
+        jobclaim.drain()
+    assert (handed, jobclaim.job(job_id).status) == ([], JobStatus.COMPLETED)
+
+
+def test_an_answer_that_celery_did_not_finish_is_not_handed_over(
+    jobclaim: Harness, handed: list[Handed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conclude = handing.conclude
+    monkeypatch.setattr(
+        handing, "conclude", lambda traced, *rest: conclude(traced._replace(retstr=None), *rest)
+    )  # as after an exception in its tracer
+    job_id = plain.delay().id
+    jobclaim.drain()
     assert (handed, jobclaim.job(job_id).status) == ([], JobStatus.COMPLETED)
 
 

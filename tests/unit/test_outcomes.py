@@ -11,6 +11,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pycurl
 import pytest
@@ -25,7 +26,7 @@ from jobclaim.workers.process import outcomes
 from jobclaim.workers.process.outcomes import Outcomes
 from jobclaim.workers.state import worker
 
-MADE, CLOSED, HANGS = (200, b"{}"), "closed", "hangs"
+MADE, CLOSED, HANGS, CUT_OFF = (200, b"{}"), "closed", "hangs", (200, b"{}", 1)
 LONGEST_SECONDS = 30.0
 
 
@@ -54,14 +55,15 @@ class Handler(BaseHTTPRequestHandler):
         answer = self.server.answers.get(timeout=LONGEST_SECONDS)
         if answer in (HANGS, CLOSED):
             if answer == HANGS:
-                self.server.ended.wait(LONGEST_SECONDS)
+                self.server.ended.wait()
             self.close_connection = True
             return
-        status, body = answer
+        status, body, *missing = answer
         self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body) + sum(missing)))
         self.end_headers()
         self.wfile.write(body)
+        self.close_connection = bool(missing)
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -123,6 +125,10 @@ class World:
     def takes(self) -> bool:
         """Accept a job, and return whether children hand outcomes over then."""
         self.outcomes.open()
+        return self.is_open()
+
+    def is_open(self) -> bool:
+        """Return whether children hand outcomes over now."""
         board = worker.current()._board
         assert board is not None
         return worker.now() < board.takes_until
@@ -195,8 +201,16 @@ def test_an_outcome_is_written_by_the_event_loop_and_announced(world: World) -> 
 
     assert world.server.asked == [planned(token).request for token in ("a", "b", "c")]
     assert (world.repo.announced, world.recorder.waiting) == (["a", "b", "c"], [])
-    assert len(world.server.lines) == 1
+    requests = world.outcomes._requests
+    assert requests is not None
+    assert (len(world.server.lines), len(requests._idle)) == (1, 1)
+    assert (world.hub.readers, world.hub.writers) == ({}, {})
     assert world.takes()
+
+
+def test_before_the_loop_turns_outcomes_go_to_the_recorder(world: World) -> None:
+    world.outcomes.record(planned("a"))
+    assert len(world.recorder.waiting) == 1
 
 
 def test_an_announcement_that_fails_does_not_end_the_loop(world: World) -> None:
@@ -209,7 +223,7 @@ def test_an_announcement_that_fails_does_not_end_the_loop(world: World) -> None:
 
 def test_outcomes_of_several_children_are_under_way_together(world: World) -> None:
     world.record("a", "b")
-    world.turn_until(lambda: len(world.server.asked) == 2)
+    world.turn_until(lambda: len(world.server.asked) == 2 <= len(world.hub.readers))
     assert world.outcomes.job_ids() == {"job of a", "job of b"}
     for _ in range(2):
         world.server.answers.put(MADE)
@@ -225,6 +239,7 @@ def test_outcomes_of_several_children_are_under_way_together(world: World) -> No
         (200, b"<html>a captive portal</html>"),
         (200, b"[]"),
         (200, b""),
+        CUT_OFF,
         CLOSED,
     ],
 )
@@ -235,6 +250,7 @@ def test_what_was_not_written_at_once_goes_to_the_recorder(world: World, answer:
     world.record("a")
     world.turn_until(lambda: world.recorder.waiting)
 
+    assert not world.is_open()
     assert not world.takes()
     world.recorder.run()
     assert world.repo.written == ["a"]
@@ -320,14 +336,16 @@ def test_when_the_loop_ends_the_last_answers_are_waited_for(
     end(world)
     assert (world.repo.announced, world.recorder.waiting) == (["a"], [])
     assert world.outcomes.flush(1)
+    assert not world.outcomes.flush(0)
 
     world.outcomes.record(planned("b"))  # by the pool, which closes
     assert len(world.recorder.waiting) == 1
 
 
 def test_when_the_loop_ends_an_answer_is_not_waited_for_long(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcomes, "LAST_SECONDS", 0.05)
+    monkeypatch.setattr(outcomes, "LAST_SECONDS", 0.0)
     world.record("a")
+    world.server.answers.put(MADE)
     world.hub.reset()
     assert len(world.recorder.waiting) == 1
 
@@ -358,10 +376,17 @@ def test_boto3s_client_records_no_outcome_in_the_loop(server: Server, client: Le
         worker.end()
 
 
-def test_nothing_is_taken_after_a_stop_was_requested(world: World) -> None:
+@pytest.mark.parametrize("stop", [Outcomes.close, Outcomes.end])
+def test_nothing_is_taken_after_a_stop_was_requested(
+    world: World, stop: Callable[[Outcomes], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert world.takes()
-    world.outcomes.close()
-    assert not world.takes()
+    stop(world.outcomes)
+    assert not world.is_open()
+    given: list[float] = []
+    monkeypatch.setattr(worker.current(), "take_outcomes", given.append)
+    world.outcomes.open()
+    assert set(given) == {0.0}
 
 
 def test_a_stop_that_is_requested_while_outcomes_are_let_in_closes_the_way(
@@ -373,14 +398,23 @@ def test_a_stop_that_is_requested_while_outcomes_are_let_in_closes_the_way(
         world.outcomes.close()  # by the handler of a signal
         return now
 
-    monkeypatch.setattr(worker, "now", interrupted)
-    assert not world.takes()
+    with monkeypatch.context() as during:
+        during.setattr(worker, "now", interrupted)
+        world.outcomes.open()
+    assert not world.is_open()
 
 
-def test_a_request_that_libcurl_does_not_take_is_recorded_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("refused", ["prepare", "add_handle"])
+def test_a_request_that_libcurl_does_not_take_is_recorded_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
     def refuse(*_: Any) -> None:
         raise pycurl.error(43, "as the test says")
 
-    monkeypatch.setattr(outcomes, "prepare", refuse)
+    if refused == "prepare":
+        monkeypatch.setattr(outcomes, "prepare", refuse)
+    else:
+        multi = Mock(**{"add_handle.side_effect": refuse, "info_read.return_value": (0, [], [])})
+        monkeypatch.setattr(world.outcomes._requests, "_multi", multi)
     world.record("a")
     assert (len(world.recorder.waiting), world.outcomes.job_ids()) == (1, {"job of a"})

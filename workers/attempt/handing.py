@@ -93,9 +93,7 @@ def conclude(traced: Any, task: Any, request: Any) -> Any:
 def _handed(traced: Any, planned: PlannedCompletion) -> Handed | None:
     """Return the answer with the outcome; ``None`` if the main process could not read it."""
     bound = get_contextvars()
-    if traced.info is not None or type(traced.retstr) is not str:
-        return None
-    if not all(type(value) in SCALARS for value in bound.values()):
+    if type(traced.retstr) is not str or not all(type(value) in SCALARS for value in bound.values()):
         return None
     content = pickle.dumps((traced.retstr, tuple(planned._replace(bound=bound))), pickle.HIGHEST_PROTOCOL)
     return Handed(content) if len(content) <= MOST_BYTES else None
@@ -117,5 +115,5 @@ def _is_followed(task: Any) -> bool:
 
 @lru_cache(maxsize=1024)
 def _has_hooks(cls: type) -> bool:
-    own = (vars(one) for one in cls.__mro__[:-1] if not is_of_library(one))
+    own = (vars(one) for one in cls.__mro__ if not is_of_library(one))
     return any(hook in names for names in own for hook in HOOKS)

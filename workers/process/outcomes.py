@@ -144,17 +144,17 @@ class LoopRequests:
             self._end(curl)
 
     def _end(self, curl: Any, *, answered: bool = False) -> None:
-        line, planned = self._used.pop(curl, (None, None))
+        found = self._used.pop(curl, None)
         with suppress(pycurl.error):  # where a signal's handler has interrupted libcurl, or `start`
             self._multi.remove_handle(curl)
-        if line is not None and planned is not None:
+        if found is not None:
+            line, planned = found
             self._idle.append(line)
             self._done(planned, answered and line.is_ok())
 
     def finish(self) -> None:
         """Wait for the last answers: the loop ends, or begins anew after a lost connection. In its thread only."""
         self._is_turning, deadline = False, time.monotonic() + LAST_SECONDS
-        self._wake(-1)
         with suppress(pycurl.error):  # as in `_end`: then threads make these requests again
             while self._used and time.monotonic() < deadline:
                 self._multi.select(0.05)
