@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from multiprocessing import connection
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from billiard.pool import CLOSE, RUN
@@ -15,6 +17,7 @@ from jobclaim.workers.process.children import (
     Children,
     call_before_stop,
     keep_unconfirmed,
+    read_answers_first,
     read_outcomes_before_limits,
 )
 from jobclaim.workers.state.worker import Worker
@@ -73,39 +76,60 @@ def inner(pipe: tuple[int, int]) -> Any:
     return made
 
 
+@pytest.mark.parametrize("writer", [None, SimpleNamespace(gi_frame=None)], ids=["gone", "at its end"])
 @pytest.mark.parametrize(
     ("state", "kept"), [(CLOSE, {GIVEN, CONFIRMED}), (RUN, {HALF_WRITTEN, GIVEN, CONFIRMED})], ids=["closing", "open"]
 )
 def test_a_job_that_a_child_has_is_kept(
-    inner: Any, state: int, kept: set[int], monkeypatch: pytest.MonkeyPatch
+    inner: Any, state: int, kept: set[int], writer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(children, "CONFIRM_SECONDS", 0.01)
     inner._state, pool = state, SimpleNamespace(_pool=inner)
+    inner._cache[GIVEN].writer = writer
     keep_unconfirmed(pool, lambda: None)
     pool.flush()
     assert (set(inner._cache), inner._busy_workers) == (kept, {7})
     assert Children(pool).are_starting()
 
 
-def test_what_a_child_has_said_is_read_first(inner: Any, pipe: tuple[int, int]) -> None:
-    pool = SimpleNamespace(_pool=inner)
+def test_what_a_child_has_said_is_read_first(
+    inner: Any, pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, wait = SimpleNamespace(_pool=inner), Mock(wraps=connection.wait)
+    monkeypatch.setattr(children, "wait", wait)
     keep_unconfirmed(pool, lambda: None)
     os.write(pipe[1], b"!")
     pool.flush()
     assert set(inner._cache) == {GIVEN, CONFIRMED}
     assert not Children(pool).are_starting()
+    assert wait.call_count == 1
 
 
 @pytest.mark.parametrize(("has_answered", "kept"), [(True, {GIVEN, CONFIRMED}), (False, {CONFIRMED})])
 def test_a_job_whose_child_has_ended_is_kept_if_it_was_confirmed(
-    inner: Any, pipe: tuple[int, int], has_answered: bool, kept: set[int]
+    inner: Any, pipe: tuple[int, int], has_answered: bool, kept: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the pool would give it to another child, and its body could run a second time in one attempt."""
+    monkeypatch.setattr(children, "wait", lambda *_: pytest.fail("waits for a child that has ended"))
     inner.child.alive, inner.has_answered, pool = False, has_answered, SimpleNamespace(_pool=inner)
     keep_unconfirmed(pool, lambda: None)
     os.write(pipe[1], b"!")
     pool.flush()
     assert (set(inner._cache), inner._busy_workers) == (kept, set())
+
+
+def test_a_child_of_which_everything_was_read_is_not_read_again(inner: Any) -> None:
+    inner.child.alive, inner.child.dead, pool = False, True, SimpleNamespace(_pool=inner)
+    inner.process_flush_queues = lambda _: pytest.fail("its pipes are closed")
+    keep_unconfirmed(pool, lambda: None)
+    pool.flush()
+    assert set(inner._cache) == {CONFIRMED}
+
+
+def test_a_job_that_no_child_has_starts_nowhere(inner: Any) -> None:
+    for point in (GIVEN, HALF_WRITTEN):
+        del inner._cache[point]
+    assert not Children(SimpleNamespace(_pool=inner)).are_starting()
 
 
 def test_a_pool_that_drops_nothing_is_left_as_it_is() -> None:
@@ -145,6 +169,7 @@ def test_an_outcome_that_was_handed_over_is_read_before_the_rest_is_dropped(
 ) -> None:
     monkeypatch.setattr(children, "CONFIRM_SECONDS", 0.01)
     pool, told = SimpleNamespace(_pool=inner), list[bool]()
+    del inner._cache[GIVEN]
     keep_unconfirmed(pool, lambda: told.append(handed_over.is_over))
     os.write(pipe[1], b"!")
     pool.flush()
@@ -166,10 +191,55 @@ def test_an_outcome_that_was_handed_over_is_read_before_its_hard_limit_counts(
     assert ended == [answered, False]
 
 
-def test_a_pool_without_limits_is_left_as_it_is() -> None:
-    inner = SimpleNamespace()
+def test_nothing_is_read_before_the_hard_limit_of_a_job_that_handed_nothing_over(
+    inner: Any, pipe: tuple[int, int], handed_over: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Worker, "is_handed_over", lambda *_: False)
+    ended: list[bool] = []
+    inner._timeout_handler = SimpleNamespace(on_hard_timeout=lambda job: ended.append(job.ready()))
     read_outcomes_before_limits(SimpleNamespace(_pool=inner))
-    assert vars(inner) == {}
+    os.write(pipe[1], b"!")
+    inner.on_hard_timeout(handed_over)
+    assert ended == [False]
+
+
+@pytest.mark.parametrize("known", [{}, {"_fileno_to_outq": {}}])
+def test_a_pool_without_limits_is_left_as_it_is(known: dict[str, Any]) -> None:
+    inner = SimpleNamespace(**known)
+    read_outcomes_before_limits(SimpleNamespace(_pool=inner))
+    assert vars(inner) == known
+
+
+READ, UNREAD = True, False
+
+
+@pytest.mark.parametrize(
+    ("job", "answers", "was_read", "drops"),
+    [
+        ({}, True, READ, False),
+        ({}, False, READ, True),
+        ({"_write_to": None, "_scheduled_for": SimpleNamespace(dead=False)}, True, READ, False),
+        ({"_accepted": True}, True, UNREAD, True),
+        ({"_write_to": SimpleNamespace(dead=True)}, True, UNREAD, True),
+        ({"_write_to": None}, True, UNREAD, True),
+    ],
+    ids=["accepted", "not begun", "scheduled", "known as accepted", "read before", "without a child"],
+)
+def test_an_ended_childs_answer_is_read_before_its_job_is_given_to_another(
+    job: dict[str, Any], answers: bool, was_read: bool, drops: bool
+) -> None:
+    given = {"_accepted": False, "_write_to": SimpleNamespace(dead=False), "_scheduled_for": None}
+    ended, read, dropped = SimpleNamespace(**(given | job)), list[Any](), list[Any]()
+
+    def flush(child: Any) -> None:
+        read.append(child)
+        ended._accepted = answers
+
+    usual = lambda *given: dropped.append(given)  # noqa: E731
+    inner = SimpleNamespace(on_job_process_down=usual, process_flush_queues=flush)
+    read_answers_first(SimpleNamespace(_pool=inner))
+    inner.on_job_process_down(ended, 7)
+    assert (bool(read), dropped) == (was_read, [(ended, 7)] if drops else [])
 
 
 def test_something_is_called_before_a_pool_waits_for_its_children() -> None:

@@ -49,7 +49,7 @@ class Children:
     def left(self) -> list[int]:
         """Return the children of a closing pool, each of which ends after its job; none while the pool works."""
         inner = getattr(self._pool, "_pool", None)
-        return [] if inner is None or getattr(inner, "_state", RUN) == RUN else self.living()
+        return [] if getattr(inner, "_state", RUN) == RUN else self.living()
 
     def are_starting(self) -> bool:
         """Return whether a child was given a job and has not confirmed it yet: it may claim at any moment."""
@@ -77,7 +77,7 @@ class Children:
 
     def have_ended(self, pids: Iterable[int | None]) -> bool:
         """Return whether one of these children has ended and the pool has not noticed yet."""
-        return any(_has_ended(pid) for pid in pids if pid is not None and self._is_child(pid))
+        return any(_has_ended(pid) for pid in pids if pid is not None)
 
     @staticmethod
     def _signal(pid: int | None, number: signal.Signals) -> bool:
@@ -133,7 +133,7 @@ def read_outcomes_before_limits(pool: Any) -> None:
         return
 
     def on_hard_timeout(job: Any) -> None:
-        if not job.ready() and _is_handed_over(job):
+        if _is_handed_over(job):
             _read_answers(inner, lambda one: one is job and not job.ready())
         usual(job)
 
