@@ -18,7 +18,10 @@ from jobclaim.workers.transport import channel as ours
 from jobclaim.workers.transport import queues
 
 URL = "http://127.0.0.1:1/1/jobclaim-default"
-OPTIONS = {"predefined_queues": {"default": {"url": URL}, "a-b_c": {"url": URL}}, "jobclaim_settings": Settings()}
+OPTIONS: dict[str, Any] = {
+    "predefined_queues": {"default": {"url": URL}, "a-b_c": {"url": URL}},
+    "jobclaim_settings": Settings(),
+}
 TIER = {"tier": {"DataType": "String", "StringValue": "gold"}}
 
 
@@ -39,6 +42,16 @@ def channel(transport: Any, **options: Any) -> Any:
 
 def message(**properties: Any) -> dict[str, Any]:
     return {"body": "e30=", "headers": {"task": "a"}, "properties": {"delivery_tag": "t", **properties}}
+
+
+def test_a_queue_is_declared_without_a_request(sqs: Mock) -> None:
+    assert channel(ours.Transport).queue_declare("default") == ("default", 0, 0)
+    assert sqs.mock_calls == []
+
+
+def test_messages_are_encoded_unless_the_host_says_otherwise(sqs: Mock) -> None:
+    channel(ours.Transport)._put("default", message())
+    assert json.loads(base64.b64decode(sqs.send_message.call_args[1]["MessageBody"]))["body"] == "e30="
 
 
 @pytest.mark.versions
@@ -114,11 +127,15 @@ def test_an_empty_queue_is_empty(sqs: Mock) -> None:
     sqs.receive_message.return_value = {}
     with pytest.raises(Empty):
         channel(ours.Transport)._get("default")
+    seconds = OPTIONS["jobclaim_settings"].wait_time_seconds
+    wanted = {"MaxNumberOfMessages": 1, "MessageSystemAttributeNames": ["ApproximateReceiveCount"]}
+    sqs.receive_message.assert_called_once_with(QueueUrl=URL, WaitTimeSeconds=seconds, **wanted)
 
 
 def test_a_purge_counts_the_messages_once(sqs: Mock) -> None:
     sqs.get_queue_attributes.return_value = {"Attributes": {"ApproximateNumberOfMessages": "3"}}
     assert channel(ours.Transport).queue_purge("default") == 3
+    sqs.get_queue_attributes.assert_called_once_with(QueueUrl=URL, AttributeNames=["ApproximateNumberOfMessages"])
     sqs.purge_queue.assert_called_once_with(QueueUrl=URL)
 
 

@@ -14,5 +14,4 @@ _clients: Final[dict[tuple[str | None, str], PerProcess]] = {}
 def sqs_client(settings: Settings) -> Any:
     """Return this process's one SQS client for these settings; kombu would make one per queue and connection."""
     key = (settings.endpoint("sqs"), settings.region)
-    client = _clients.get(key) or _clients.setdefault(key, PerProcess(lambda: client_of(settings, "sqs")))
-    return client.get()
+    return _clients.setdefault(key, PerProcess(lambda: client_of(settings, "sqs"))).get()
