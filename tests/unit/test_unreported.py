@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock, Mock
 
 import pytest
+from celery import signals
+from celery.app.task import Context
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 
 from jobclaim.fleet.workers import CANCEL, FleetRecords, WorkerRecord
@@ -24,7 +27,9 @@ from jobclaim.jobs import (
     StoreUnavailable,
 )
 from jobclaim.jobs.protocol.claims import new_token
+from jobclaim.jobs.protocol.releases import Held
 from jobclaim.jobs.repo import rescue
+from jobclaim.jobs.repo.claiming import NEVER_STARTED
 from jobclaim.settings import Settings
 from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel
@@ -55,13 +60,17 @@ class World:
     fleet: FleetRecords
     sent: list[tuple[str, int]] = field(default_factory=list)
 
-    def claimed(self, by: JobRepo | None = None, **options: Any) -> tuple[Job, HeldAttempt]:
+    def claimed(self, **options: Any) -> tuple[Job, HeldAttempt]:
         """Write and claim a job as a child would, and give what its main process knows of it."""
         job = self.repo.create_job("t.work", **options)
         token = new_token()
-        claimed = (by or self.repo).claim_job(job.job_id, attempt=0, worker_id=WORKER, token=token)
+        claimed = self.child().claim_job(job.job_id, attempt=0, worker_id=WORKER, token=token)
         assert claimed is not None
         return claimed, HeldAttempt(job.job_id, 0, token, self.app.tasks["t.work"])
+
+    def child(self) -> JobRepo:
+        """Give the repo of another process."""
+        return JobRepo(self.repo.table.client(), settings=self.repo.settings, clock=self.clock)
 
     def job(self, job_id: str) -> Job:
         return self.repo.get_job(job_id)
@@ -90,14 +99,19 @@ def test_a_lost_job_fails_as_an_orphan_by_default(world: World) -> None:
     assert world.sent == []
 
 
-@pytest.mark.parametrize(("error", "pause"), [(LOST, 0), (TimeLimitExceeded(5), 1_000)])
+@pytest.mark.parametrize(
+    ("error", "pause", "kind"),
+    [(LOST, 0, FailureKind.ORPHANED), (TimeLimitExceeded(5), 1_000, FailureKind.TIMEOUT)],
+)
 def test_one_that_may_run_again_does_but_not_before_its_old_body_is_dead(
-    world: World, error: BaseException, pause: int
+    world: World, error: BaseException, pause: int, kind: FailureKind
 ) -> None:
     job, attempt = world.claimed(on_orphan="retry", max_attempts=2)
     unreported.lost(world.app, attempt, error)
     after = world.job(job.job_id)
     assert (after.status, after.charged, after.available_at - world.clock()) == (JobStatus.PENDING, 1, pause)
+    assert after.failure is not None
+    assert after.failure.kind is kind
     assert world.sent == [(job.job_id, 1)]
 
 
@@ -146,21 +160,80 @@ def test_a_message_that_keeps_killing_children_is_left_to_recovery_in_the_end(wo
 
 def test_a_child_that_had_written_its_end_is_believed(world: World) -> None:
     job, attempt = world.claimed()
-    world.repo.update_status(job.job_id, "COMPLETED", result=1)
+    world.child().update_status(job.job_id, "COMPLETED", result=1, token=attempt.token)
     unreported.lost(world.app, attempt, LOST)
     assert unreported.unfinished(world.app, attempt) is False
     assert unreported.cancelled(world.app, attempt, "no") is False
     assert world.job(job.job_id).status is JobStatus.COMPLETED
 
 
-def test_the_next_attempt_is_not_touched(world: World) -> None:
+@pytest.mark.parametrize("on_orphan", ["fail", "retry"])
+@pytest.mark.parametrize("claimed", [True, False])
+@pytest.mark.parametrize("end", [partial(unreported.lost, error=LOST), unreported.unfinished, unreported.unanswered])
+def test_the_next_attempt_is_not_touched(
+    end: Callable[..., Any], world: World, on_orphan: Any, claimed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Any] = []
+    monkeypatch.setattr(world.app.tasks["t.work"], "on_failure", lambda *given: heard.append(given))
+    job, attempt = world.claimed(on_orphan=on_orphan)
+    world.child().reschedule(job.job_id, token=attempt.token)
+    if claimed:
+        world.child().claim_job(job.job_id, attempt=1)
+    before = world.job(job.job_id)
+    end(world.app, attempt)
+    assert (world.job(job.job_id), world.sent, heard) == (before, [], [])
+
+
+def test_a_job_that_was_cancelled_before_its_claim_is_not_sent_again(world: World) -> None:
+    job = world.repo.create_job("t.work")
+    assert cancel(world.repo, job.job_id) is Answer.CANCELLED
+    unreported.lost(world.app, HeldAttempt(job.job_id, 0, new_token()), LOST)
+    assert (world.job(job.job_id).status, world.sent) == (JobStatus.CANCELLED, [])
+
+
+def test_an_outcome_that_was_handed_over_holds(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     job, attempt = world.claimed()
-    world.repo.reschedule(job.job_id)
-    again = world.repo.claim_job(job.job_id, attempt=1)
-    for end in (lambda: unreported.lost(world.app, attempt, LOST), lambda: unreported.unfinished(world.app, attempt)):
-        end()
-    assert world.job(job.job_id) == again
-    assert world.sent == []
+    monkeypatch.setattr(worker.Worker, "is_handed_over", lambda _, token: token == attempt.token)
+    assert unreported.unfinished(world.app, attempt) is False
+    assert unreported.cancelled(world.app, attempt, "no") is False
+    assert world.job(job.job_id) == job
+
+
+def test_a_claim_of_a_body_fails_without_the_tasks_hook(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world.app.tasks["t.work"], "on_failure", lambda *_: pytest.fail("Celery's own task has it"))
+    job, attempt = world.claimed()
+    attempt = replace(attempt, task=None)
+    with monkeypatch.context() as outage:
+        outage.setattr(world.repo, "update_status", Mock(side_effect=StoreUnavailable("away")))
+        with pytest.raises(StoreUnavailable):
+            unreported.lost(world.app, attempt, LOST)
+    unreported.lost(world.app, attempt, LOST)
+    assert world.job(job.job_id).status is JobStatus.FAILED
+
+
+def test_a_claim_without_an_answer_is_released_as_never_started(world: World) -> None:
+    job, attempt = world.claimed(start_by=world.clock() + 60_000)
+    unreported.unanswered(world.app, attempt)
+    after = world.job(job.job_id)
+    ended = after.history[-1]
+    assert (after.status, after.charged, after.start_by) == (JobStatus.PENDING, 0, job.start_by)
+    assert (ended.held, ended.reason) == (Held.LATE, NEVER_STARTED)
+    assert world.sent == [(job.job_id, 1)]
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [(partial(unreported.lost, error=LOST), ("retry", "WorkerLostError")), (unreported.unfinished, ("release", None))],
+)
+def test_a_trace_shows_an_attempt_that_its_child_did_not_end(
+    end: Callable[..., Any], world: World, told: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traces = Mock()
+    monkeypatch.setattr(unreported, "traces", traces)
+    job, attempt = world.claimed(on_orphan="retry", max_attempts=2)
+    end(world.app, attempt)
+    [(_, (_, shown, how), given)] = traces.mock_calls
+    assert (shown, (how, given.get("exception"))) == (job, told)
 
 
 # --- stops
@@ -169,7 +242,23 @@ def test_a_stop_releases_without_charging(world: World) -> None:
     assert unreported.unfinished(world.app, attempt)
     after = world.job(job.job_id)
     assert (after.status, after.attempt, after.charged) == (JobStatus.PENDING, 1, 0)
+    assert (after.history[-1].held, after.history[-1].reason) == (Held.WORKER_STOP, "its worker was stopped")
     assert world.sent == [(job.job_id, 1)]
+
+
+def test_a_stop_can_name_the_time_before_which_no_other_attempt_starts(world: World) -> None:
+    job, attempt = world.claimed(on_orphan="retry")
+    unreported.unfinished(world.app, attempt, available_at=world.clock() + 7_000)
+    assert world.job(job.job_id).available_at == world.clock() + 7_000
+
+
+@pytest.mark.parametrize(("end", "answer"), [(unreported.unfinished, True), (unreported.unanswered, None)])
+def test_the_message_of_a_job_that_was_not_claimed_is_sent_again(
+    end: Callable[..., Any], answer: bool | None, world: World
+) -> None:
+    job = world.repo.create_job("t.work")
+    assert end(world.app, HeldAttempt(job.job_id, 0, new_token())) is answer
+    assert world.sent == [(job.job_id, 0)]
 
 
 def test_a_stop_fails_what_must_not_be_cut_and_started_again(world: World) -> None:
@@ -196,6 +285,13 @@ def test_settling_goes_on_through_an_outage_and_gives_up_in_time() -> None:
         raise StoreUnavailable("away")
 
     assert unreported.persist(never, until=time.monotonic()) is None
+
+
+def test_the_pauses_of_an_outage_grow_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(unreported, "time", SimpleNamespace(monotonic=lambda: sum(pauses), sleep=pauses.append))
+    assert unreported.persist(Mock(side_effect=StoreUnavailable("away")), until=20) is None
+    assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5])
 
 
 @pytest.mark.parametrize("error", [ClaimLost("over"), JobNotFound("j")])
@@ -234,13 +330,13 @@ def in_main_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_end_that_is_not_written_at_once_is_written_later(
     world: World, short_outage: Callable[[int], None], reads: int
 ) -> None:
-    other = JobRepo(world.repo.table.client(), settings=world.repo.settings, clock=world.clock)
+    other = world.child()
     ends: dict[JobStatus, Callable[[HeldAttempt], object]] = {
         JobStatus.CANCELLED: lambda attempt: unreported.cancelled(world.app, attempt, "asked to"),
         JobStatus.FAILED: lambda attempt: unreported.unfinished(world.app, attempt),
     }
     for status, end in ends.items():
-        job, attempt = world.claimed(by=other)
+        job, attempt = world.claimed()
         short_outage(reads)
         assert unreported.persist(partial(end, attempt), until=time.monotonic() + 10) is True
         assert other.get_job(job.job_id).status is status
@@ -267,17 +363,45 @@ def test_a_cancel_that_was_written_already_is_told_and_holds(world: World) -> No
     assert unreported.cancelled(world.app, HeldAttempt(job.job_id, 0, new_token()), "asked to") is False
 
 
+def test_a_cancel_that_another_outcome_precedes_is_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, attempt = world.claimed()
+    monkeypatch.setattr(unreported, "record_cancelled", lambda *_, **__: None)
+    assert unreported.cancelled(world.app, attempt, "asked to") is False
+
+
+def test_a_cancel_sends_celerys_signal_with_the_links_of_the_job(world: World) -> None:
+    heard: list[dict[str, Any]] = []
+    handler = lambda **given: heard.append(given)  # noqa: E731
+    job, attempt = world.claimed()
+    context = Context(id=job.job_id, root_id="of the message")
+    signals.task_revoked.connect(handler, sender=attempt.task)
+    try:
+        assert unreported.cancelled(world.app, replace(attempt, context=context), "asked to") is True
+    finally:
+        signals.task_revoked.disconnect(handler, sender=attempt.task)
+    [given] = heard
+    assert (given["request"] is context, context.root_id) == (True, job.job_id)
+    assert (given["terminated"], given["signum"], given["expired"]) == (True, None, False)
+
+
 # --- the users' hook, in the main process
 def test_the_tasks_hook_hears_of_a_lost_job_with_the_jobs_own_arguments(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard: list[Any] = []
-    monkeypatch.setattr(world.app.tasks["t.work"], "on_failure", lambda *given: heard.append(given))
+    heard, signalled, task = list[Any](), list[dict[str, Any]](), world.app.tasks["t.work"]
+    handler = lambda **given: signalled.append(given)  # noqa: E731
+    monkeypatch.setattr(task, "on_failure", lambda *given: heard.append(given))
     job, attempt = world.claimed(payload={"args": [7], "kwargs": {"colour": "red"}})
-    unreported.lost(world.app, attempt, LOST)
+    signals.task_failure.connect(handler, sender=task)
+    try:
+        unreported.lost(world.app, attempt, LOST)
+    finally:
+        signals.task_failure.disconnect(handler, sender=task)
     [(error, job_id, args, kwargs, einfo)] = heard
     assert (error, job_id, args, kwargs) == (LOST, job.job_id, [7], {"colour": "red"})
     assert "WorkerLostError" in einfo.traceback
+    named = {"task_id": job_id, "exception": LOST, "args": args, "kwargs": kwargs, "traceback": None, "einfo": einfo}
+    assert [given.items() >= {"sender": task, **named}.items() for given in signalled] == [True]
 
 
 def test_a_hook_that_raises_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -399,8 +523,8 @@ def test_a_dead_workers_job_is_cancelled_at_once(world: World) -> None:
 
 
 def test_what_is_over_cannot_be_cancelled(world: World) -> None:
-    job, _ = world.claimed()
-    world.repo.update_status(job.job_id, "COMPLETED")
+    job, attempt = world.claimed()
+    world.repo.update_status(job.job_id, "COMPLETED", token=attempt.token)
     with pytest.raises(IllegalTransition, match="COMPLETED: it has ended"):
         cancel(world.repo, job.job_id)
 

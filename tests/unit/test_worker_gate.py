@@ -10,6 +10,7 @@ import pytest
 
 from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.workers.state import board, worker
+from jobclaim.workers.state.held import NotedClaim
 from jobclaim.workers.state.worker import Worker
 from tests.support.waiting import wait_until
 
@@ -97,6 +98,36 @@ def test_a_worker_that_has_ended_leaves_the_process_as_it_was_before(own_worker:
     assert outside.owner is None
     assert outside.worker_id != own_worker.worker_id
     assert worker.current() is outside
+
+
+def test_a_mark_is_removed_with_its_claim(own_worker: Worker) -> None:
+    token = new_token()
+    assert own_worker.mark_cancelled(token)
+    own_worker.unmark(token)
+    assert not own_worker.is_cancelled(token)
+
+
+def test_claims_of_bodies_are_known_until_they_end_or_their_child_is_lost(own_worker: Worker) -> None:
+    claims = [NotedClaim(f"job-{number}", new_token()) for number in range(3)]
+    deliveries = ["of two", "of two", "of one"]
+    for delivery, claim in zip(deliveries, claims, strict=True):
+        own_worker.note(delivery, claim.job_id, claim.token)
+    assert own_worker.claims_of("of two") == claims[:2]
+    assert sorted(own_worker.claims(), key=claims.index) == claims
+    own_worker.drop(claims[0].token)
+    assert own_worker.claims_of("of two") == claims[1:2]
+    own_worker.clear("of two")
+    assert own_worker.claims() == claims[2:]
+
+
+def test_outside_of_a_worker_nothing_is_noted() -> None:
+    placeholder, token = Worker(shares=False), new_token()
+    placeholder.note("a delivery", "j", token)
+    assert not placeholder.mark_cancelled(token)
+    placeholder.unmark(token)
+    placeholder.drop(token)
+    placeholder.clear("a delivery")
+    assert (placeholder.claims_of("a delivery"), placeholder.claims(), placeholder.pauses()) == ([], [], None)
 
 
 def test_only_the_main_process_has_an_owner(own_worker: Worker) -> None:
