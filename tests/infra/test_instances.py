@@ -392,7 +392,7 @@ def test_a_worker_is_drained_before_its_spot_instance_is_taken_back(booted: Boot
             imds.interrupt(ends)
             told = jobclaim(environment, "worker", "watch-interruption", "--metadata-url", imds.url, timeout=100)
             assert told.returncode == 0, told.stderr
-            assert worker.wait_for_exit(10) == 0
+            assert worker.wait_for_exit(30) == 0
         assert [json.loads(row)["state"] for row in told.stdout.splitlines()] == ["noticed", "stopped"]
         assert "STOPPING=1" in told_until(systemd, "STOPPING=1")
     job = repo.get_job(job_id)
