@@ -54,7 +54,7 @@ class Host:
         process = ManagedProcess(name, argv, **options, stop_seconds=0)  # nobody asks what it leaves
         self._exits.enter_context(process)
         if ready:
-            process.wait_for_line(ready, 60)
+            process.wait_for_line(ready, 120)
         return process
 
     def start_crew(self, app: str, queues: str) -> dict[str, ManagedProcess]:
@@ -66,7 +66,7 @@ class Host:
         }
         crew = {name: self.start(name, "celery", "-A", app, *words) for name, (_, *words) in lines.items()}
         for name, (ready, *_) in lines.items():
-            crew[name].wait_for_line(ready, 90)
+            crew[name].wait_for_line(ready, 120)
         return crew
 
     def serve(self, name: str, *words: str) -> Site:

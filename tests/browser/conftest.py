@@ -78,7 +78,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         pytest.MonkeyPatch.context() as patch,
     ):
         line = process.wait_for_line(r"The dashboard is at http", 60)
-        process.wait_for_line(r"worker@\S+ ready", 60)
+        process.wait_for_line(r"worker@\S+ ready", 120)
         told = dict(found.split("=", 1) for found in re.findall(r"^export (\S+)$", process.log(), re.MULTILINE))
         for name, value in {**FAKE_AWS, **SHOP, **told}.items():
             patch.setenv(name, value)

@@ -68,7 +68,7 @@ def container(stack: DeployedStack, family: str, folder: Path) -> Iterator[Manag
     argv = [str(Path(sys.executable).with_name(program)), *arguments]
     with WarmProcess(family, argv, log_dir=folder, env=environment, cwd=ROOT) as process:
         if family != "beat":
-            process.wait_for_line(READY, 60)
+            process.wait_for_line(READY, 120)
         yield process
 
 
@@ -146,7 +146,7 @@ def test_beat_and_the_recovery_service_send_a_lost_message_again(aws: str, tmp_p
             wait_for_events(recovery, "recovery.pass_completed")
             health = [JOBCLAIM, "worker", "health", "beat", "--max-silence=10m"]
             environment = stack.environment("beat", tmp_path / "beat")
-            assert subprocess.run(health, env=environment, cwd=ROOT, timeout=30, check=False).returncode == 0
+            assert subprocess.run(health, env=environment, cwd=ROOT, timeout=120, check=False).returncode == 0
 
 
 def test_the_function_sends_a_lost_message_again(aws: str, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_the_function_sends_a_lost_message_again(aws: str, tmp_path: Path) -> No
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert run.stdout.strip() == "1", run.stderr
@@ -205,7 +205,7 @@ def test_a_worker_that_is_told_so_starts_on_a_low_visibility_timeout(aws: str, t
         environment = variables_of(stack, after, tmp_path) | {"JOBCLAIM_ALLOW_LOW_VISIBILITY": "true"}
         argv = [JOBCLAIM, "worker", "run", "-q", "default", "-c", "1"]
         with WarmProcess("low", argv, log_dir=tmp_path, env=environment, cwd=ROOT) as process:
-            process.wait_for_line(READY, 60)
+            process.wait_for_line(READY, 120)
             assert "queue.visibility_too_low" in process.log()
 
 

@@ -362,7 +362,7 @@ def test_systemd_takes_the_units_with_what_the_user_data_add(booted: Booted, tmp
             shutil.copy(name.replace("@web", "@"), name)
     environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
     done = subprocess.run(
-        ["systemd-analyze", "verify", *names], env=environment, capture_output=True, text=True, timeout=60, check=False
+        ["systemd-analyze", "verify", *names], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     ours = [row for row in done.stderr.splitlines() if "jobclaim" in row]
     assert (done.returncode, ours) == (0, [])

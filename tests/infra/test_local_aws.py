@@ -217,7 +217,7 @@ def test_child_processes_find_it_by_its_environment(embedded: Stack, tmp_path: A
             "JOBCLAIM_QUEUE_PREFIX": local.settings.queue_prefix,
         }
         done = subprocess.run(
-            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
         )
 
     assert done.returncode == 0, done.stderr
@@ -346,6 +346,6 @@ def test_importing_infra_loads_neither_boto3_nor_moto() -> None:
         "import infra, sys; print([m for m in ('boto3', 'moto', 'werkzeug', 'flask', 'celery') if m in sys.modules])"
     )
 
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
 
     assert done.stdout.strip() == "[]"

@@ -145,7 +145,7 @@ def test_submitter_worker_beat_and_recovery_do_their_work_with_their_own_policie
 ) -> None:
     submitter = account.user("SubmitterPolicyArn")
     with account.process("workers", account.role("WorkersTaskRole")) as worker:
-        worker.wait_for_line(READY, 60)
+        worker.wait_for_line(READY, 120)
         job_id = submit(account, submitter, "tests.note", "--key", "same")
         assert submit(account, submitter, "tests.note", "--key", "same") == job_id
         account.wait_for(job_id, JobStatus.COMPLETED)
@@ -154,7 +154,7 @@ def test_submitter_worker_beat_and_recovery_do_their_work_with_their_own_policie
         account.process("recovery", account.role("RecoveryTaskRole")) as recovery,
         account.process("beat", account.role("BeatTaskRole")),
     ):
-        recovery.wait_for_line(READY, 60)
+        recovery.wait_for_line(READY, 120)
         wait_until(
             lambda: account.repo.get_job(orphan.job_id).dispatches > 1, 40, lambda: f"sent again: {guard.denied}"
         )

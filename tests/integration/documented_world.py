@@ -62,7 +62,7 @@ class World:
             input=given,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 
@@ -79,7 +79,7 @@ class World:
     def worker(self) -> ManagedProcess:
         """The README's worker, started when it is first needed."""
         process = self.start("celery -A jobclaim worker -Q default -c 4")
-        process.wait_for_line(READY, 60)
+        process.wait_for_line(READY, 120)
         return process
 
     # --- what a scenario finds when it begins

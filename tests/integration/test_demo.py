@@ -74,6 +74,6 @@ def test_an_interrupted_demo_ends_all_its_processes(number: signal.Signals, tmp_
 
 def test_evidence_of_two_runs_is_not_mixed(tmp_path: Path) -> None:
     (tmp_path / "bodies.txt").write_text("")
-    run = subprocess.run([*DEMO, "--keep", str(tmp_path)], capture_output=True, text=True, timeout=30, check=False)
+    run = subprocess.run([*DEMO, "--keep", str(tmp_path)], capture_output=True, text=True, timeout=120, check=False)
     assert run.returncode == 2
     assert "is not empty" in run.stderr

@@ -42,7 +42,7 @@ def dev(tmp_path: Path) -> Iterator[ManagedProcess]:
         env=os.environ | TASKS | {"XDG_RUNTIME_DIR": str(tmp_path)},
         cwd=tmp_path,
     ) as process:
-        process.wait_for_line(r"worker@\S+ ready", 60)
+        process.wait_for_line(r"worker@\S+ ready", 120)
         yield process
 
 
@@ -103,7 +103,7 @@ def test_jobs_submitted_from_another_terminal_run_until_one_sigint_ends_all(
     drained = run(environment, "worker", "stop", "--id", record["worker_id"], cwd=tmp_path)
     assert drained.returncode == 0, drained.stderr
     dev.wait_for_line("worker was stopped; starting it again", 30, after=seen)
-    dev.wait_for_line(r"worker@\S+ ready", 60, after=seen)
+    dev.wait_for_line(r"worker@\S+ ready", 120, after=seen)
     assert run(environment, "show", record["job_id"], cwd=tmp_path).returncode == 0
     again = run(environment, "submit", "examples.plain_count_words", "--kwargs", by_hand, "--wait", cwd=tmp_path)
     assert json.loads(again.stdout)["result"] == {"words": 6}, again.stderr + dev.describe()
@@ -130,7 +130,7 @@ def test_tasks_written_after_the_start_run_until_one_sigterm_ends_all(tmp_path: 
             "@shared_task(base=JobTask, name='late.double')\ndef double(x):\n    return 2 * x\n"
         )
         (tmp_path / "making").rename(tmp_path / "late_tasks")
-        late.wait_for_line(r"worker@\S+ ready", 60)
+        late.wait_for_line(r"worker@\S+ ready", 120)
         env = {name: value for name, value in os.environ.items() if not name.startswith("JOBCLAIM_")}
         argv = [*CLI, "submit", "late.double", "--args", "[21]", "--wait"]
         done = warm.run(argv, env=env | printed_environment(late), cwd=tmp_path)

@@ -81,7 +81,7 @@ def run(server: FakeAws, folder: Path, *, before: str = "", child: str, after: s
         [sys.executable, "-c", PARENT.format(before=before, child=child, after=after)],
         cwd=ROOT,
         env=env,
-        timeout=60,
+        timeout=120,
         capture_output=True,
         text=True,
         check=False,

@@ -46,7 +46,7 @@ def world(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path_factory: pytes
         argv = [sys.executable, "-m", "celery", "-A", "tests.support.hooked_app", "worker", "-c", "3", "-Q", "default"]
         env = {**stack.environment, "HOOKS_SEEN": str(seen)}
         with WarmProcess("host", argv, log_dir=folder, env=env, cwd=ROOT, stop_seconds=0) as worker:
-            worker.wait_for_line(READY, 60)
+            worker.wait_for_line(READY, 120)
             jobs = {
                 key: job
                 for status in (JobStatus.FAILED, JobStatus.COMPLETED)

@@ -80,7 +80,7 @@ def submitted_by_readme(stack: Stack, path: Path) -> str:
     (lines,) = (block for block in blocks() if "process.delay(" in block)
     program = f"from guide_tasks import process, repo\n{lines}\nprint(job.job_id)".replace("tasks.py", str(path))
     argv = [sys.executable, "-c", program]
-    done = subprocess.run(argv, env=stack.environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(argv, env=stack.environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

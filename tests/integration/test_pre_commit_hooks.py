@@ -138,7 +138,7 @@ def test_a_baseline_lets_an_old_project_commit_what_was_there(hooks: Hooks) -> N
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert wrote.returncode == 0, wrote.stderr

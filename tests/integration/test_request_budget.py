@@ -38,7 +38,7 @@ def test_a_job_costs_four_requests_and_its_share_of_receives_and_deletes(
         submit(settings)
         argv = [sys.executable, "-m", "celery", "-A", "jobclaim", "worker", "-c", str(PROCESSES), "-Q", "default"]
         with ManagedProcess("worker", argv, log_dir=tmp_path, env=dict(os.environ), cwd=ROOT) as worker:
-            worker.wait_for_line(READY, 60)
+            worker.wait_for_line(READY, 120)
             wait_until(lambda: is_done(stub), 60, lambda: f"{JOBS} jobs are done: {stub.control()['requests']}")
         meter = stub.control()
         runs = read_task(create_app(settings).jobclaim.repo.table, "bench.nothing", system_clock())

@@ -101,7 +101,7 @@ def test_health_imports_neither_celery_nor_boto3(stack: Stack) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.stdout.splitlines()[-1] == "set()"

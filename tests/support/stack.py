@@ -50,7 +50,7 @@ class Stack:
     def worker(self, name: str = "worker", *options: str, env: Mapping[str, str] | None = None) -> ManagedProcess:
         """Start ``celery worker`` with further options and wait until it is ready; it ends with the stack."""
         process = self.celery(name, "worker", *options, env=env)
-        process.wait_for_line(READY, 60)
+        process.wait_for_line(READY, 120)
         return process
 
     def celery(self, name: str, *arguments: str, env: Mapping[str, str] | None = None) -> ManagedProcess:

@@ -78,7 +78,7 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     answer: str = "",
-    timeout: float = 60,
+    timeout: float = 120,
 ) -> subprocess.CompletedProcess[str]:
     """Fork a command, as `WarmProcess` does, and wait for its end; after `timeout` seconds its session is killed."""
     with TemporaryFile() as given, TemporaryFile() as output, TemporaryFile() as errors:

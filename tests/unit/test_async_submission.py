@@ -131,7 +131,7 @@ asyncio.run(main())
 """
     env = {**os.environ, **environment(server)}
     argv = [sys.executable, "-c", program]
-    done = subprocess.run(argv, cwd=ROOT, env=env, timeout=60, capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, cwd=ROOT, env=env, timeout=120, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     imported = dict(line.split() for line in done.stdout.splitlines() if line.startswith("import:"))
     assert imported == {f"import:{name}": "False" for name in WATCHED}

@@ -49,7 +49,7 @@ HELPS = (("--help",), ("--version",), *((name, "--help") for name in COMMANDS))
 def imported() -> dict[tuple[str, ...], set[str]]:
     """By command line, the modules that it has imported: each in a fork of one fresh interpreter."""
     words = [sys.executable, "-c", PROBE, json.dumps(HELPS)]
-    run = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    run = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
     return {each: set(json.loads(line)) for each, line in zip(HELPS, run.stdout.splitlines(), strict=True)}
 
 
@@ -247,7 +247,7 @@ def test_celery_serves_the_same_commands_on_its_own_app() -> None:
         [sys.executable, "-m", "celery", "-A", "jobclaim", "jobs", "--help"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
     for name in COMMANDS:

@@ -120,5 +120,5 @@ def test_settings_that_are_made_while_djangos_are_being_read_do_without_them(tmp
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "shop_settings", "PYTHONPATH": str(tmp_path)}
     code = "from jobclaim.settings import Settings; print(Settings().job_table)"
     argv = [sys.executable, "-c", code]
-    done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert (done.stdout.strip(), done.returncode) == (f"{Settings().job_table}-of-shop", 0), done.stderr

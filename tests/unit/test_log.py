@@ -106,7 +106,7 @@ def test_a_program_that_configured_nothing_prints_warnings_to_standard_error_alo
     code = (
         "from jobclaim.jobs.log import get_logger; x = get_logger('jobclaim.x'); x.info('a'); x.warning('b', count=1)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert (done.stdout, done.stderr) == ("", "b count=1\n")
 
 

@@ -123,5 +123,5 @@ Worker(app=app, pool="prefork", concurrency=1)
 import jobclaim.workers.process.consumer, jobclaim.workers.process.intake, jobclaim.workers.process.steps
 print(*{"boto3", "kombu.transport.SQS"}.intersection(sys.modules))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

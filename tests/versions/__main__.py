@@ -76,7 +76,7 @@ def interpreter(release: str) -> Path | None:
 def runs(python: Path, release: str) -> bool:
     """Whether it starts, is that release and can make a venv: pyenv puts programs on the PATH that only complain."""
     code = "import ensurepip, ssl, sys; print('%d.%d' % sys.version_info[:2])"
-    answer = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    answer = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     return answer.returncode == 0 and answer.stdout.strip() == release
 
 
