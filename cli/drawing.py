@@ -129,5 +129,5 @@ def _in_pieces(text: str, width: int) -> str:
 
 def _widths(table: PrettyTable) -> list[int]:
     """Return the widths of the columns as prettytable measures them: of the rules above a framed table."""
-    top = table.get_string(border=True, hrules=0, right_padding_width=0).partition("\n")[0]
+    top = table.get_string(border=True, right_padding_width=0).partition("\n")[0]
     return [len(rule) for rule in top[1:-1].split(" ")]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from wcwidth import wcswidth
 
-from jobclaim.cli.drawing import LONG, Drawn, cell, grid, squeezed, stacked
+from jobclaim.cli.drawing import LONG, Drawn, cell, grid, squeezed, stacked, widths
 from jobclaim.cli.output import Output, say
 
 JOB = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfd4bad4b"
@@ -65,6 +65,20 @@ def test_wide_characters_keep_columns_aligned(terminal: Callable[[int], None]) -
     assert {wcswidth(line) for line in lines} == {9}
 
 
+def test_a_column_is_as_wide_as_its_widest_text() -> None:
+    assert widths([("請", "abc"), ("", "a")]) == [2, 3]
+
+
+def test_an_id_is_wrapped_where_its_line_is_full(terminal: Callable[[int], None]) -> None:
+    terminal(20)
+    assert shown(grid([(JOB,)])) == [JOB[:18], JOB[18:]]
+
+
+def test_a_long_word_with_a_style_is_wrapped_where_its_line_is_full(terminal: Callable[[int], None]) -> None:
+    terminal(80)
+    assert shown(grid([(cell("x" * 1_500, "red"),)])) == ["x" * 78] * 19 + ["x" * 18]
+
+
 def test_columns_that_stay_whole_are_wrapped_last() -> None:
     assert squeezed([36, 10, 40], whole={0}, room=72) == [36, 10, 20]
     assert squeezed([36, 10, 40], whole={0}, room=48) == [36, 3, 3]
@@ -115,6 +129,7 @@ def test_titles_that_do_not_fit_are_wrapped(terminal: Callable[[int], None]) -> 
 def test_what_is_drawn_is_neither_escaped_again_nor_styled_again() -> None:
     once = cell("\x1b[8m", "red")
     assert once == "\x1b[31m\\x1b[8m\x1b[0m"
+    assert cell("a\n\nb", "bold") == "\x1b[1ma\x1b[0m\n\n\x1b[1mb\x1b[0m"
     assert cell(once, "bold") is once
     assert stacked(once, "\x1b") == f"{once}\n\\x1b"
     assert isinstance(stacked(), Drawn)
