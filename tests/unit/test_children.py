@@ -203,7 +203,23 @@ def test_nothing_is_read_before_the_hard_limit_of_a_job_that_handed_nothing_over
     assert ended == [False]
 
 
-@pytest.mark.parametrize("known", [{}, {"_fileno_to_outq": {}}])
+def test_a_job_that_its_pool_has_taken_back_is_not_waited_for(inner: Any, handed_over: Any) -> None:
+    handed_over._accepted, handed_over._write_to = False, None
+    del inner._cache[GIVEN]
+    pool = SimpleNamespace(_pool=inner)
+    keep_unconfirmed(pool, lambda: None)
+    pool.flush()
+    assert inner._cache == {}
+
+
+OTHERS: list[dict[str, Any]] = [
+    {},
+    {"_fileno_to_outq": {}},
+    {"_timeout_handler": SimpleNamespace(on_hard_timeout=id)},
+]
+
+
+@pytest.mark.parametrize("known", OTHERS, ids=["none", "no limits", "no pipes"])
 def test_a_pool_without_limits_is_left_as_it_is(known: dict[str, Any]) -> None:
     inner = SimpleNamespace(**known)
     read_outcomes_before_limits(SimpleNamespace(_pool=inner))

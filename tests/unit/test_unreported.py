@@ -115,6 +115,17 @@ def test_one_that_may_run_again_does_but_not_before_its_old_body_is_dead(
     assert world.sent == [(job.job_id, 1)]
 
 
+def test_a_lost_child_is_of_its_own_kind_whatever_a_rule_makes_of_its_error(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobclaim.jobs.failures.taxonomy._kind_of", lambda *_: FailureKind.PERMANENT)
+    job, attempt = world.claimed(on_orphan="retry", max_attempts=2)
+    unreported.lost(world.app, attempt, LOST)
+    after = world.job(job.job_id)
+    assert after.failure is not None
+    assert after.failure.kind is FailureKind.ORPHANED
+
+
 @pytest.mark.parametrize("end", [partial(unreported.lost, error=LOST), unreported.unfinished, unreported.unanswered])
 def test_a_claim_that_arrives_while_its_message_is_sent_again_is_ended(
     end: Callable[..., Any], world: World, monkeypatch: pytest.MonkeyPatch
