@@ -83,7 +83,7 @@ def test_a_killed_workers_jobs_are_orphans_of_a_known_worker(stack: Stack, submi
     assert job.failure.kind is FailureKind.ORPHANED
 
 
-def test_a_killed_childs_job_fails_within_two_seconds(stack: Stack, submit: Callable[..., str]) -> None:
+def test_a_killed_childs_job_fails_in_seconds(stack: Stack, submit: Callable[..., str]) -> None:
     stack.worker("worker", "-c", "4", "-Q", "default")
     ids = one_each(submit, "sleep", 600)
     stack.wait_for_bodies(ids)
