@@ -78,12 +78,15 @@ def test_a_killed_workers_jobs_are_orphans_of_a_known_worker(stack: Stack, submi
     stack.wait_for_bodies(ids)
     with recovering(stack.settings):
         worker.send(signal.SIGKILL)
-        job = same(stack.wait_for(ids, JobStatus.FAILED, 60))
+        killed = time.time()
+        jobs = stack.wait_for(ids, JobStatus.FAILED, 60)
+    assert max(job.finished_at for job in jobs.values()) / 1000 - killed < 20
+    job = same(jobs)
     assert job.failure is not None
     assert job.failure.kind is FailureKind.ORPHANED
 
 
-def test_a_killed_childs_job_fails_in_seconds(stack: Stack, submit: Callable[..., str]) -> None:
+def test_a_killed_childs_job_fails_within_two_seconds(stack: Stack, submit: Callable[..., str]) -> None:
     stack.worker("worker", "-c", "4", "-Q", "default")
     ids = one_each(submit, "sleep", 600)
     stack.wait_for_bodies(ids)
@@ -93,7 +96,7 @@ def test_a_killed_childs_job_fails_in_seconds(stack: Stack, submit: Callable[...
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
     jobs = stack.wait_for(ids, JobStatus.FAILED, 30)
-    assert max(job.finished_at for job in jobs.values()) / 1000 - killed < CHILD_SECONDS
+    assert max(job.finished_at for job in jobs.values()) / 1000 - killed < 2 * CHILD_SECONDS
     job = same(jobs)
     assert job.failure is not None
     assert job.failure.kind is FailureKind.ORPHANED

@@ -241,7 +241,7 @@ ROWS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         ),
         "hard time limit": (
             "tests/integration/test_both_paths.py::test_a_hard_limit_is_recorded_at_once",
-            "tests/integration/test_both_paths.py::test_a_killed_childs_job_fails_in_seconds",
+            "tests/integration/test_both_paths.py::test_a_killed_childs_job_fails_within_two_seconds",
         ),
     },
     "Routing and queues": {
