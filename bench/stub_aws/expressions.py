@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, Final
 
 Item = dict[str, Any]
@@ -14,23 +15,27 @@ Value = dict[str, Any]
 """As on the wire: ``{"S": "text"}``."""
 
 _TOKEN: Final = re.compile(r"\s*(<>|<=|>=|[=<>(),+-]|[#:\w.\[\]]+)")
+_OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
+    "=": operator.eq,
+    "<>": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 
 class BadExpression(Exception):
     """An expression that this stub does not support."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Context:
     """Input of an expression's evaluation."""
 
     item: Item
     names: dict[str, str]
     values: dict[str, Value]
-
-    def path(self, text: str) -> list[str]:
-        """Split a document path, with its placeholders replaced."""
-        return [self.names.get(part, part) for part in text.split(".")]
 
 
 Operand = Callable[[Context], Value | None]
@@ -84,16 +89,16 @@ class _Parser:
 
     # --- conditions
     def either(self) -> Condition:
-        parts = [self._all()]
+        found = self._all()
         while self._word("OR"):
-            parts.append(self._all())
-        return parts[0] if len(parts) == 1 else lambda context: any(part(context) for part in parts)
+            found = _one_of(found, self._all())
+        return found
 
     def _all(self) -> Condition:
-        parts = [self._single()]
+        found = self._single()
         while self._word("AND"):
-            parts.append(self._single())
-        return parts[0] if len(parts) == 1 else lambda context: all(part(context) for part in parts)
+            found = _both(found, self._single())
+        return found
 
     def _single(self) -> Condition:
         if self._word("NOT"):
@@ -122,19 +127,14 @@ class _Parser:
         raise BadExpression(f"function {name}")
 
     def _comparison(self, left: Operand) -> Condition:
-        operator = self._next().upper()
-        if operator == "BETWEEN":
+        word = self._next().upper()
+        if word == "BETWEEN":
             low = self.operand()
             self._next()
-            high = self.operand()
-            return lambda context: (
-                _compare("<=", low(context), left(context)) and _compare("<=", left(context), high(context))
-            )
-        if operator == "IN":
-            among = self._arguments()
-            return lambda context: any(_compare("=", left(context), one(context)) for one in among)
-        right = self.operand()
-        return lambda context: _compare(operator, left(context), right(context))
+            return _both(_compared("<=", low, left), _compared("<=", left, self.operand()))
+        if word == "IN":
+            return reduce(_one_of, [_compared("=", left, one) for one in self._arguments()])
+        return _compared(word, left, self.operand())
 
     # --- values
     def operand(self) -> Operand:
@@ -143,7 +143,7 @@ class _Parser:
             return lambda context: context.values[token]
         if self._peek() == "(":
             return self._value_function(token)
-        return lambda context: _look_up(context, token)
+        return _attribute(token)
 
     def _value_function(self, name: str) -> Operand:
         arguments = self._arguments()
@@ -178,17 +178,16 @@ class _Parser:
         self._next()
         value = self.operand()
         if self._peek() in ("+", "-"):
-            value = _sum(value, 1 if self._next() == "+" else -1, self.operand())
-        return lambda context, item: _store(item, context.path(path), value(context))
+            value = _sum(value, self._next(), self.operand())
+        return _store(path, value)
 
     def _remove(self) -> Action:
-        path = self._next()
-        return lambda context, item: _store(item, context.path(path), None)
+        return _store(self._next(), lambda _: None)
 
     def _add(self) -> Action:
         path, value = self._next(), self.operand()
-        total = _sum(lambda context: _look_up(context, path) or {"N": "0"}, 1, value)
-        return lambda context, item: _store(item, context.path(path), total(context))
+        before = _attribute(path)
+        return _store(path, _sum(lambda context: before(context) or {"N": "0"}, "+", value))
 
 
 def _split(text: str) -> list[str]:
@@ -203,31 +202,50 @@ def _split(text: str) -> list[str]:
     return tokens
 
 
-def _look_up(context: Context, text: str) -> Value | None:
-    found: Any = {"M": context.item}
-    for part in context.path(text):
-        found = found.get("M", {}).get(part) if found else None
-    return found  # type: ignore[no-any-return]
+def _attribute(path: str) -> Operand:
+    """Return the operand that reads a document path; placeholders in it are replaced when it is read."""
+    first, *inner = path.split(".")
+
+    def read(context: Context) -> Value | None:
+        names = context.names
+        found: Any = context.item.get(names.get(first, first))
+        for part in inner:
+            found = found.get("M", {}).get(names.get(part, part)) if found else None
+        return found  # type: ignore[no-any-return]
+
+    return read
 
 
-def _store(item: Item, path: list[str], value: Value | None) -> None:
-    """Set or remove a value; maps on its path are copied, since the old item must not change."""
-    for part in path[:-1]:
-        copied = dict(item[part]["M"])
-        item[part] = {"M": copied}
-        item = copied
-    if value is None:
-        item.pop(path[-1], None)
-    else:
-        item[path[-1]] = value
+def _store(path: str, value: Operand) -> Action:
+    """Return the action that sets a value, or removes it if there is none.
+
+    Maps on its path are copied, since the old item must not change.
+    """
+    *maps, last = path.split(".")
+
+    def store(context: Context, item: Item) -> None:
+        names, new = context.names, value(context)
+        for part in maps:
+            name = names.get(part, part)
+            copied = dict(item[name]["M"])
+            item[name] = {"M": copied}
+            item = copied
+        if new is None:
+            item.pop(names.get(last, last), None)
+        else:
+            item[names.get(last, last)] = new
+
+    return store
 
 
-def _sum(left: Operand, sign: int, right: Operand) -> Operand:
+def _sum(left: Operand, sign: str, right: Operand) -> Operand:
+    combined = operator.add if sign == "+" else operator.sub
+
     def total(context: Context) -> Value:
         first, second = left(context), right(context)
         if first is None or second is None:
             raise BadExpression("a sum of an attribute that is not there")
-        return {"N": str(Decimal(first["N"]) + sign * Decimal(second["N"]))}
+        return {"N": str(combined(Decimal(first["N"]), Decimal(second["N"])))}
 
     return total
 
@@ -236,10 +254,28 @@ def _text(value: Value | None) -> str:
     return "" if value is None else str(next(iter(value.values())))
 
 
-def _compare(operator: str, left: Value | None, right: Value | None) -> bool:
-    if left is None or right is None or left.keys() != right.keys():
-        return operator == "<>" and left != right
-    first, second = order(left), order(right)
-    if operator in ("=", "<>"):
-        return bool(first == second) is (operator == "=")
-    return bool({"<": first < second, "<=": first <= second, ">": first > second, ">=": first >= second}[operator])
+def _both(first: Condition, second: Condition) -> Condition:
+    return lambda context: first(context) and second(context)
+
+
+def _one_of(first: Condition, second: Condition) -> Condition:
+    return lambda context: first(context) or second(context)
+
+
+def _compared(word: str, left: Operand, right: Operand) -> Condition:
+    """Return the comparison of two values; those of different types, or that are not there, are only unequal."""
+    if word not in _OPERATORS:
+        raise BadExpression(f"operator {word}")
+    holds, unequal = _OPERATORS[word], word == "<>"
+
+    def compare(context: Context) -> bool:
+        first, second = left(context), right(context)
+        if first is None or second is None:
+            return unequal and first is not second
+        ((kind, raw),) = first.items()
+        if kind not in second:
+            return unequal
+        other = second[kind]
+        return holds(Decimal(raw), Decimal(other)) if kind == "N" else holds(raw, other)
+
+    return compare

@@ -7,11 +7,10 @@ import hashlib
 import heapq
 import itertools
 import json
-import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from bench.stub_aws.tables import AwsError
 
@@ -24,6 +23,9 @@ class Reply(Protocol):
 
     def is_open(self) -> bool:
         """Return whether the caller still waits."""
+
+
+_MESSAGE_NUMBERS: Final = itertools.count()
 
 
 @dataclass(slots=True, eq=False)
@@ -64,7 +66,8 @@ class Queue:
 
     def send(self, body: str, attributes: dict[str, Any] | None, delay: int) -> Message:
         """Add a message."""
-        message = Message(str(uuid.uuid4()), body, hashlib.md5(body.encode()).hexdigest(), attributes)  # noqa: S324
+        name = f"00000000-0000-4000-8000-{next(_MESSAGE_NUMBERS):012x}"
+        message = Message(name, body, hashlib.md5(body.encode()).hexdigest(), attributes)  # noqa: S324
         if delay:
             self.delayed += 1
             self._loop.call_later(delay, self._appear, message)

@@ -36,14 +36,15 @@ class Table:
 
     def key_of(self, item: Item) -> tuple[Any, ...]:
         """Return an item's primary key as Python values."""
-        return tuple(order(item[name]) for name in self.key_names)
+        return tuple([order(item[name]) for name in self.key_names])
 
     def write(self, request: dict[str, Any], new: Item | None, key: tuple[Any, ...]) -> Item | None:
         """Replace an item (``None``: delete it) if the condition holds; return the old one."""
-        old, octets = self.items.get(key), size(new)
-        units = write_units(max(octets, self._sizes.get(key) or size(old)))
-        self._check(request, old)
-        self.units["write table"] += units
+        old = self.items.get(key)
+        self._check(request, _context(request, old))
+        before = self._sizes.get(key, 0)
+        octets = size(new) if old is None or new is None else before + growth(old, new)
+        self.units["write table"] += write_units(max(octets, before))
         for index in self.indexes.values():
             self.units["write index"] += index.replace(old, new, key)
         if new is None:
@@ -56,8 +57,8 @@ class Table:
     def updated(self, request: dict[str, Any], key: tuple[Any, ...]) -> Item:
         """Return the item after an update expression without writing it; the condition is checked."""
         old = self.items.get(key)
-        self._check(request, old)
         context = _context(request, old)
+        self._check(request, context)
         new = dict(old if old is not None else request["Key"])
         for action in update(request["UpdateExpression"]):
             action(context, new)
@@ -95,12 +96,12 @@ class Table:
         self.units["read table"] += max(0.5, math.ceil(read / READ_UNIT) * 0.5)  # type: ignore[assignment]
         return {"Items": found, "Count": len(found), "ScannedCount": len(found)}
 
-    def _check(self, request: dict[str, Any], old: Item | None) -> None:
-        if "ConditionExpression" not in request or condition(request["ConditionExpression"])(_context(request, old)):
+    def _check(self, request: dict[str, Any], context: Context) -> None:
+        if "ConditionExpression" not in request or condition(request["ConditionExpression"])(context):
             return
-        self.units["write table"] += write_units(size(old))  # a refused write is billed like one that succeeds
-        shown = request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and old is not None
-        more = {"Item": old} if shown else {}
+        self.units["write table"] += write_units(size(context.item))  # billed like a write that succeeds
+        shown = request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and context.item
+        more = {"Item": context.item} if shown else {}
         raise AwsError("ConditionalCheckFailedException", "The conditional request failed", **more)
 
 
@@ -110,7 +111,9 @@ class Index:
     def __init__(self, description: dict[str, Any]) -> None:
         self.key_names = [key["AttributeName"] for key in description["KeySchema"]]
         self.hash_name = self.key_names[0]
-        self._projection = description["Projection"]
+        projection = description["Projection"]
+        self._projects_all = projection["ProjectionType"] == "ALL"
+        self._projected_names = list(dict.fromkeys([*self.key_names, *projection.get("NonKeyAttributes", ())]))
         self._partitions: dict[Any, list[tuple[Any, tuple[Any, ...]]]] = {}
 
     def entries(self, partition: Any) -> list[tuple[Any, tuple[Any, ...]]]:
@@ -119,34 +122,40 @@ class Index:
 
     def view(self, item: Item, key_names: list[str]) -> Item:
         """Return the projection of an item in the index."""
-        if self._projection["ProjectionType"] == "ALL":
+        if self._projects_all:
             return item
-        kept = {*self.key_names, *key_names, *self._projection.get("NonKeyAttributes", ())}
+        kept = {*self._projected_names, *key_names}
         return {name: value for name, value in item.items() if name in kept}
 
     def replace(self, old: Item | None, new: Item | None, key: tuple[Any, ...]) -> int:
         """Replace an entry; return the write units: two for a changed key, one for a changed projection, else none."""
-        before, after = self._place(old), self._place(new)
+        left, right = self._projected(old), self._projected(new)
+        if left == right:
+            return 0
+        before, after = self._place(left), self._place(right)
         if before == after:
-            if old is None or new is None or before is None:
-                return 0
-            left, right = self.view(old, []), self.view(new, [])
-            return write_units(max(size(left), size(right))) if left != right else 0
+            return write_units(max(size(left), size(right))) if before is not None else 0
         units = 0
-        if before is not None and old is not None:
+        if before is not None:
             entries = self._partitions[before[0]]
             entries.pop(bisect.bisect_left(entries, (before[1], key)))
-            units += write_units(size(self.view(old, [])))
-        if after is not None and new is not None:
+            units += write_units(size(left))
+        if after is not None:
             bisect.insort(self._partitions.setdefault(after[0], []), (after[1], key))
-            units += write_units(size(self.view(new, [])))
+            units += write_units(size(right))
         return units
 
-    def _place(self, item: Item | None) -> tuple[Any, Any] | None:
-        if item is None or any(name not in item for name in self.key_names):
+    def _projected(self, item: Item | None) -> Item:
+        if item is None:
+            return {}
+        return item if self._projects_all else {name: item[name] for name in self._projected_names if name in item}
+
+    def _place(self, item: Item) -> tuple[Any, Any] | None:
+        values = [item.get(name) for name in self.key_names]
+        found = [order(value) for value in values if value is not None]
+        if len(found) < len(values):
             return None
-        values = [order(item[name]) for name in self.key_names]
-        return values[0], values[1] if len(values) > 1 else 0
+        return found[0], found[1] if len(found) > 1 else 0
 
 
 def write_units(octets: int) -> int:
@@ -161,6 +170,13 @@ def size(item: Item | None) -> int:
         ((kind, raw),) = value.items()
         octets += len(name.encode()) + (len(raw.encode()) if kind == "S" else _value_size(kind, raw))
     return octets
+
+
+def growth(old: Item, new: Item) -> int:
+    """Return by how many bytes an item has grown; values that both versions share need not be counted."""
+    added = {name: value for name, value in new.items() if old.get(name) is not value}
+    removed = {name: value for name, value in old.items() if new.get(name) is not value}
+    return size(added) - size(removed)
 
 
 def _value_size(kind: str, raw: Any) -> int:
