@@ -151,11 +151,12 @@ class Index:
         return item if self._projects_all else {name: item[name] for name in self._projected_names if name in item}
 
     def _place(self, item: Item) -> tuple[Any, Any] | None:
-        values = [item.get(name) for name in self.key_names]
-        found = [order(value) for value in values if value is not None]
-        if len(found) < len(values):
-            return None
-        return found[0], found[1] if len(found) > 1 else 0
+        values = []
+        for name in self.key_names:
+            if name not in item:
+                return None
+            values.append(order(item[name]))
+        return values[0], values[1] if len(values) > 1 else 0
 
 
 def write_units(octets: int) -> int:

@@ -68,6 +68,24 @@ class TestUnits:
         assert table.units["write index"] == 4
         assert table.units["write table"] == 4
 
+    def test_a_write_is_billed_by_the_larger_of_the_item_before_and_after(self, table: Table) -> None:
+        billed = []
+        for octets in (500, 1100, 500, 500):
+            before = table.units["write table"]
+            put(table, item("a", text="x" * octets, more="y"))
+            billed.append(table.units["write table"] - before)
+        assert billed == [1, 2, 2, 1]
+
+    def test_an_update_is_billed_by_the_whole_item_and_not_by_what_it_changes(self, table: Table) -> None:
+        put(table, item("a", text="x" * 1000, more="y"))
+        request = {
+            "Key": item("a"),
+            "UpdateExpression": "SET more = :m REMOVE gone",
+            "ExpressionAttributeValues": {":m": {"S": "y" * 100}},
+        }
+        table.write({}, table.updated(request, ("a",)), ("a",))
+        assert table.units["write table"] == 1 + 2
+
     def test_a_refused_write_is_billed_and_changes_nothing(self, table: Table) -> None:
         put(table, item("a", text="x" * 2000))
         with pytest.raises(AwsError, match="conditional request failed") as caught:
