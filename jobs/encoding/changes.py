@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, final
 
 from jobclaim.jobs.encoding.item import ALWAYS_STORED, ENCODERS, is_absent, place, stored_value
+from jobclaim.jobs.encoding.schema import INDEX_HASH, INDEX_RANGE
 from jobclaim.jobs.model import Job
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class PlusAttribute:
     """A new value that DynamoDB computes itself: ``value`` plus another attribute of the same item."""
@@ -18,6 +20,7 @@ class PlusAttribute:
     attribute: str
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Increment:
     """A counter that increases by ``by``."""
@@ -32,23 +35,23 @@ Change = str | int | float | PlusAttribute | Increment | None
 def changes(before: Job, after: Job, *, shards: int, index_completed: bool) -> dict[str, Change]:
     """Return what an update must set and remove to turn ``before`` into ``after``; ``status`` is part of the move."""
     difference: dict[str, Change] = {}
-    pairs = zip(_CHANGEABLE, _values(after), _values(before), strict=True)
-    others = [name for name, now, then in pairs if now is not then]
-    if after.payload_mark is not before.payload_mark and "payload" not in others:
-        others.append("payload")
-    for name in others:
-        value, old = stored_value(after, name), stored_value(before, name)
+    triples = zip(_CHANGEABLE, _values(after), _values(before), strict=True)
+    others = [triple for triple in triples if triple[1] is not triple[2]]
+    if after.payload is not before.payload or after.payload_mark is not before.payload_mark:
+        others.append(("payload", stored_value(after, "payload"), stored_value(before, "payload")))
+    for name, value, old in others:
         if value is not old and not _same(name, value, old):
             difference[name] = _stored(name, value)
     old_place = place(before, shards=shards, index_completed=index_completed)
     new_place = place(after, shards=shards, index_completed=index_completed)
-    for name in old_place.keys() | new_place.keys():
-        if old_place.get(name) != new_place.get(name):
-            difference[name] = new_place.get(name)
+    for name in (INDEX_HASH, INDEX_RANGE):
+        if old_place.get(name) != (new := new_place.get(name)):
+            difference[name] = new
     return difference
 
 
-_NOT_CHANGED: Final = ("job_id", "status", "payload_mark", "created")
+_NOT_CHANGED: Final = ("job_id", "status", "payload", "payload_mark", "created")
+"""Fields that are not compared one by one: the payload is, with the mark that an item may hold instead."""
 _CHANGEABLE: Final = tuple(field.name for field in fields(Job) if field.name not in _NOT_CHANGED)
 _values: Final = attrgetter(*_CHANGEABLE)
 

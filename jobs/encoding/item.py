@@ -86,7 +86,9 @@ _fields: Final = attrgetter(*DECODERS)
 
 def attribute(value: str | int | float) -> dict[str, str]:
     """Return one value in DynamoDB's low-level form."""
-    return {"S": value} if isinstance(value, str) else {"N": repr(value)}
+    if type(value) is int or not isinstance(value, str):  # a call less for most numbers
+        return {"N": f"{value!r}"}
+    return {"S": value}
 
 
 def number_in(item: Mapping[str, Mapping[str, Any]], name: str) -> int:
@@ -163,10 +165,9 @@ def from_item(item: Mapping[str, Mapping[str, Any]]) -> Job:
     name = ""
     try:
         for name, typed in item.items():
-            decode = DECODERS.get(name)
-            if decode is not None:
-                (raw,) = typed.values()
-                values[name] = decode(raw)
+            if name in DECODERS:
+                (kind,) = typed
+                values[name] = DECODERS[name](typed[kind])
         return Job(**values)
     except Exception as error:
         job_id = item.get("job_id", {}).get("S", "?")

@@ -44,7 +44,7 @@ def tag(value: Any) -> Any:
 
 def untag(value: dict[str, Any]) -> Any:
     """Read what `tag` wrote; a map that only looks like it, for instance in an older payload, stays a map."""
-    if value.keys() != KEYS:
+    if TYPE not in value or value.keys() != KEYS:
         return value
     try:
         return _READERS[value[TYPE]](value[VALUE])

@@ -7,8 +7,9 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from jobclaim.jobs.encoding.changes import Change, Increment
+from jobclaim.jobs.encoding.changes import Change, Increment, PlusAttribute
 from jobclaim.jobs.encoding.item import ALWAYS_STORED, attribute
+from jobclaim.jobs.model import JobStatus
 from jobclaim.jobs.transitions import TRANSITIONS, Move
 
 Barred: TypeAlias = Mapping[str, tuple[str, ...]]
@@ -29,28 +30,21 @@ def update_request(
     deadline = transition.deadline if "now" in expected else ""
     not_before = transition.not_before if "due" in expected else ""
     bars = tuple((name, len(barred[name])) for name in transition.barred if barred.get(name)) if barred else ()
-    fresh = tuple([name for name in transition.fresh if name in changes])
-    absent = tuple([name for name, value in guards.items() if not value and name not in ALWAYS_STORED])
-    values = {":status": attribute(str(transition.target))}
-    values |= {f":source{n}": attribute(str(source)) for n, source in enumerate(transition.sources)}
+    values = dict(_states(transition.target, transition.sources))
+    absent: list[str] = []
     for name, value in guards.items():
-        if name not in absent:
+        if value or name in ALWAYS_STORED:
             values[f":if_{name}"] = attribute(value)
+        else:
+            absent.append(name)
     if deadline:
         values[":now"] = attribute(expected["now"])
     if not_before:
         values[":due"] = attribute(expected["due"])
     for name, _ in bars:
         values |= {f":bar_{name}{n}": attribute(value) for n, value in enumerate(barred[name])}
-    shape = []
-    for name, change in changes.items():
-        kind, operand = _part(change)
-        shape.append((name, kind))
-        if operand is not None:
-            values[f":{name}"] = operand
-    expression, condition, names = _expressions(
-        move, tuple(guards), absent, tuple(shape), deadline, not_before, bars, fresh
-    )
+    shape = _shape(changes, values)
+    expression, condition, names = _expressions(move, tuple(guards), tuple(absent), shape, deadline, not_before, bars)
     return {
         "UpdateExpression": expression,
         "ConditionExpression": condition,
@@ -58,6 +52,13 @@ def update_request(
         "ExpressionAttributeValues": values,
         "ReturnValues": "ALL_NEW" if transition.brings else "NONE",
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+
+
+@lru_cache(maxsize=64)
+def _states(target: JobStatus, sources: tuple[JobStatus, ...]) -> dict[str, dict[str, str]]:
+    return {":status": attribute(str(target))} | {
+        f":source{n}": attribute(str(source)) for n, source in enumerate(sources)
     }
 
 
@@ -70,10 +71,10 @@ def _expressions(
     deadline: str,
     not_before: str,
     bars: tuple[tuple[str, int], ...],
-    fresh: tuple[str, ...],
 ) -> tuple[str, str, dict[str, str]]:
-    sources = " OR ".join(f"#status = :source{n}" for n in range(len(TRANSITIONS[move].sources)))
-    terms = {"status", *guards, *(name for name, _ in shape)}
+    transition, written = TRANSITIONS[move], [name for name, _ in shape]
+    sources = " OR ".join(f"#status = :source{n}" for n in range(len(transition.sources)))
+    terms = {"status", *guards, *written}
     clauses = [f"({sources})", *(_holds(name, name in absent) for name in guards)]
     if deadline:
         clauses.append(f"(attribute_not_exists(#{deadline}) OR #{deadline} >= :now)")
@@ -83,7 +84,7 @@ def _expressions(
         terms.add(not_before)
     clauses += [f"NOT #{name} IN ({', '.join(f':bar_{name}{n}' for n in range(count))})" for name, count in bars]
     terms |= {name for name, _ in bars}
-    clauses += [f"#{name} <> :{name}" for name in fresh]
+    clauses += [f"#{name} <> :{name}" for name in transition.fresh if name in written]
     sets = ["#status = :status"]
     sets += [f"#{name} = :{name}" for name, kind in shape if kind == "set"]
     sets += [f"#{name} = :{name} + #{kind}" for name, kind in shape if kind not in ("set", "add", "remove")]
@@ -105,14 +106,18 @@ def _holds(name: str, absent: bool) -> str:
     return f"attribute_not_exists(#{name})" if absent else f"#{name} = :if_{name}"
 
 
-def _part(change: Change) -> tuple[str, dict[str, str] | None]:
-    """Return the clause of a change (``set``, ``add``, ``remove``, or the attribute to which a sum adds), and its
-    value, if any.
+def _shape(changes: Mapping[str, Change], values: dict[str, dict[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Return the clause of each change (``set``, ``add``, ``remove``, or the attribute to which a sum adds), and put
+    their values among those of the expression.
     """
-    if isinstance(change, (str, int, float)):  # as most are
-        return "set", attribute(change)
-    if change is None:
-        return "remove", None
-    if isinstance(change, Increment):
-        return "add", attribute(change.by)
-    return change.attribute, attribute(change.value)
+    kinds: dict[str, str] = {}
+    for name, change in changes.items():
+        if change is None:
+            kinds[name] = "remove"
+        elif type(change) is Increment:
+            kinds[name], values[f":{name}"] = "add", attribute(change.by)
+        elif type(change) is PlusAttribute:
+            kinds[name], values[f":{name}"] = change.attribute, attribute(change.value)
+        else:
+            kinds[name], values[f":{name}"] = "set", attribute(change)
+    return tuple(kinds.items())
