@@ -32,7 +32,7 @@ _TAG: Final = re.compile(r"[\w.:/=@+-]+", re.ASCII)
 
 def text(value: Any, what: str, limit: int = MAX_ID) -> str:
     """Require text of 1 to ``limit`` characters, encodable as UTF-8 and without control characters."""
-    if type(value) is str and len(value) <= limit and value.isprintable() and value.strip():
+    if type(value) is str and 0 < len(value) <= limit and value[0] != " " and value.isprintable():
         return value  # the usual case, which needs no further check
     if not isinstance(value, str):
         raise InvalidInput(f"{what} must be text, not {type(value).__name__} ({value!r})")

@@ -20,7 +20,7 @@ class ProcessLock:
         self._held: threading.Lock
 
     def __enter__(self) -> None:
-        lock = self._own()
+        lock = self._locks.get(os.getpid()) or self._own()
         lock.acquire()
         self._held = lock
 
@@ -28,5 +28,4 @@ class ProcessLock:
         self._held.release()
 
     def _own(self) -> threading.Lock:
-        pid = os.getpid()
-        return self._locks.get(pid) or self._locks.setdefault(pid, threading.Lock())
+        return self._locks.setdefault(os.getpid(), threading.Lock())

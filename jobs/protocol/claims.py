@@ -37,8 +37,7 @@ class ClaimBook:
 
     def get(self, job_id: str) -> Job | None:
         """Return the claimed job as it was claimed, or ``None``."""
-        with self._lock:
-            return self._claims.get(job_id)
+        return self._claims.get(job_id)  # one operation of a dictionary needs no lock
 
     def forget(self, job_id: str, token: str) -> None:
         """Drop the claim with this token; a later claim stays."""
@@ -61,6 +60,8 @@ class ClaimBook:
 
     def take_unanswered(self) -> tuple[str, str] | None:
         """Remove and return the oldest claim without an answer, job id and token; only one thread gets it."""
+        if not self._unanswered:  # as almost always
+            return None
         with self._lock:
             if not self._unanswered:
                 return None

@@ -200,10 +200,10 @@ class Owning(Reading):
 
     def _claim_on(self, job_id: str, status: JobStatus, token: str | None) -> Job:
         held = self._claims.get(checks.text(job_id, "job_id"))
-        if token is not None:
-            checks.text(token, "token", checks.MAX_TOKEN)
         if token is None:
             held = delivery.current().claim_of(job_id, held)
+        elif held is None or token != held.claim_token:
+            checks.text(token, "token", checks.MAX_TOKEN)
         if held is not None and token in (None, held.claim_token):
             run = self._runs.get(held.claim_token)
             return run.job if run else held

@@ -73,6 +73,8 @@ class Large:
         ------
         InvalidPayload, PayloadTooLarge, StoreUnavailable
         """
+        if value is None:  # as most bodies return
+            return None
         refuse_mark(value, what)
         try:
             codec.encode(value, what=what, limit=limit)
