@@ -15,12 +15,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any, Final, Protocol
 from weakref import WeakSet
 
 import structlog
-from structlog.contextvars import get_contextvars
+from structlog.contextvars import STRUCTLOG_KEY_PREFIX
 
 from jobclaim.jobs import redaction
 from jobclaim.jobs.events import EVENTS, JOB
@@ -48,6 +48,7 @@ _app: ContextVar[NamedApp | None] = ContextVar("app", default=None)
 _apps: Final[WeakSet[Any]] = WeakSet()
 _observers: Final[dict[str, tuple[NamedApp | None, Observer]]] = {}
 _writers: Final[list[Writer]] = []
+_PREFIX_LENGTH: Final = len(STRUCTLOG_KEY_PREFIX)
 
 
 class Logger:
@@ -92,7 +93,7 @@ class Logger:
         try:
             if structured:
                 redaction.shorten(fields)
-                if any(write(self._lines, level, event, fields) for write in _writers):
+                if _writers and _writers[0](self._lines, level, event, fields):
                     return
                 getattr(self._structured, method)(event, **_message(event), **fields)
             else:
@@ -102,7 +103,7 @@ class Logger:
                 raise
 
     def _write(self, level: int, event: str, fields: dict[str, Any]) -> None:
-        context, error = get_contextvars(), redaction.masked_exception(fields.pop("exc_info", None))
+        context, error = bound_fields(), redaction.masked_exception(fields.pop("exc_info", None))
         shown: dict[str, Any] = {name: context[name] for name in JOB if name in context}
         shown.update(fields)
         line = ": ".join([event, *_message(event).values()])
@@ -171,9 +172,21 @@ def write_directly(writer: Writer | None) -> None:
     _writers[:] = [] if writer is None else [writer]
 
 
+def bound_fields() -> dict[str, Any]:
+    """Return the fields that are bound to the lines of this context.
+
+    structlog's own function calls another one for each variable of the context, of which a job has a dozen.
+    """
+    return {
+        variable.name[_PREFIX_LENGTH:]: value
+        for variable, value in copy_context().items()
+        if variable.name[:_PREFIX_LENGTH] == STRUCTLOG_KEY_PREFIX and value is not Ellipsis
+    }
+
+
 def _observe(logger: str, method: str, event: str, fields: dict[str, Any]) -> None:
     about = _app.get()
-    line = {**get_contextvars(), **fields, "event": event, "logger": logger}
+    line = {**bound_fields(), **fields, "event": event, "logger": logger}
     for app, observer in list(_observers.values()):
         if app is None or about is None or about is app:
             observer(None, method, line)

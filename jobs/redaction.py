@@ -127,7 +127,7 @@ def masked_exception(exc_info: Any) -> tuple[type[BaseException], BaseException,
 
 def shorten(event: MutableMapping[str, Any]) -> None:
     """Replace a line's exception by its type and frames."""
-    if (error := _error(event.pop("exc_info", None))) is not None:
+    if "exc_info" in event and (error := _error(event.pop("exc_info"))) is not None:
         event["exception"] = frames(error, error.__traceback__)
 
 

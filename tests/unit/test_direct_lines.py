@@ -3,6 +3,7 @@ listens there."""
 
 from __future__ import annotations
 
+import contextvars
 import io
 import json
 import logging
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 import structlog
-from celery import Celery, Task
+from celery import Celery, Task, _state
 
 from jobclaim.jobs import log
 from jobclaim.settings import Settings
@@ -124,6 +125,35 @@ def test_celerys_lines_about_attempts_are_made_only_where_a_task_is_plain(
     tasks = [app.task(name=name, base=bases.get(name, Task))(nothing) for name in names]
     logs.skip_lines_of_jobs(tasks)
     assert (trace.level == logging.NOTSET) is are_made
+
+
+@pytest.mark.usefixtures("out")
+@pytest.mark.parametrize(
+    ("base", "filtered", "is_made"), [(JobTask, True, False), (JobTask, False, True), (Task, True, True)]
+)
+def test_celery_makes_a_line_about_an_attempt_only_if_it_would_be_written(
+    monkeypatch: pytest.MonkeyPatch, base: Any, filtered: bool, is_made: bool
+) -> None:
+    app, trace, made = Celery(set_as_current=False), logging.getLogger("celery.app.trace"), list[str]()
+    monkeypatch.setattr(trace, "level", logging.NOTSET)
+    monkeypatch.setattr(trace, "_log", lambda _, message, *__, **___: made.append(message))
+    if not filtered:
+        monkeypatch.setattr(trace, "filters", [])
+    _state._task_stack.push(app.task(name="shop.task", base=base)(nothing))
+    try:
+        trace.error("failed")
+    finally:
+        _state._task_stack.pop()
+    trace.error("outside")
+    assert made == (["failed", "outside"] if is_made else ["outside"])
+
+
+def test_the_fields_that_are_bound_are_those_that_structlog_tells() -> None:
+    contextvars.ContextVar[int]("structlog").set(1)
+    with structlog.contextvars.bound_contextvars(job_id="j", structlog_=None, gone=1):
+        structlog.contextvars.unbind_contextvars("gone")
+        assert log.bound_fields() == structlog.contextvars.get_contextvars()
+        assert log.bound_fields().items() >= {"job_id": "j", "structlog_": None}.items()
 
 
 def test_a_level_that_is_off_writes_nothing(out: io.StringIO) -> None:

@@ -164,12 +164,18 @@ def test_what_does_not_fit_one_write_to_the_pipe_is_recorded_by_its_child(
 ) -> None:
     plain.delay()
     jobclaim.drain()
-    size = len(handed[0].content)
-    for most in (size - 1, size):
+    answer, planned = handed[0].read()
+    traced = SimpleNamespace(retstr=answer)
+    content = handing._handed(traced, planned)
+    assert content is not None
+    size = len(content.content)
+    for most, fits in ((size, True), (size - 1, False)):
         monkeypatch.setattr(handing, "MOST_BYTES", most)
-        plain.delay()
-        jobclaim.drain()
-    assert len(handed) == 2
+        assert (handing._handed(traced, planned) is not None) is fits
+    monkeypatch.setattr(handing, "MOST_BYTES", size // 2)
+    job_id = plain.delay().id
+    jobclaim.drain()
+    assert (len(handed), jobclaim.job(job_id).status) == (1, JobStatus.COMPLETED)
 
 
 def test_a_failure_is_recorded_by_its_child(jobclaim: Harness, handed: list[Handed]) -> None:

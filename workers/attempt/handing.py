@@ -13,13 +13,13 @@ do (`jobclaim.workers.process.outcomes`).
 from __future__ import annotations
 
 import pickle
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 from celery import _state, signals
-from structlog.contextvars import get_contextvars
 
 from jobclaim.jobs import ClaimLost, JobNotFound, JobRepo, JobStatus
+from jobclaim.jobs.log import bound_fields
 from jobclaim.jobs.repo.handing import PlannedCompletion
 from jobclaim.workers.attempt import outcome, soft_limit
 from jobclaim.workers.libraries import is_of_library
@@ -31,7 +31,7 @@ MOST_BYTES: Final = 3_900
 main process sees all or nothing (Linux, pipe(7), PIPE_BUF)."""
 LEAST_SECONDS: Final = 0.004
 """What the job's claim took at least: where DynamoDB is faster, a child gains less than the main process spends."""
-SCALARS: Final = (str, int, float, bool, type(None))
+SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 """Exact types of values bound to log lines that the main process can read."""
 HOOKS: Final = ("on_success", "after_return", "Request")
 """Attributes of a user's class of which Celery runs code when the outcome is recorded."""
@@ -92,8 +92,8 @@ def conclude(traced: Any, task: Any, request: Any) -> Any:
 
 def _handed(traced: Any, planned: PlannedCompletion) -> Handed | None:
     """Return the answer with the outcome; ``None`` if the main process could not read it."""
-    bound = get_contextvars()
-    if type(traced.retstr) is not str or not all(type(value) in SCALARS for value in bound.values()):
+    bound = bound_fields()
+    if type(traced.retstr) is not str or not SCALARS.issuperset(map(type, bound.values())):
         return None
     content = pickle.dumps((traced.retstr, tuple(planned._replace(bound=bound))), pickle.HIGHEST_PROTOCOL)
     return Handed(content) if len(content) <= MOST_BYTES else None
@@ -109,8 +109,13 @@ def record_here(repo: JobRepo, request: Any) -> None:
 
 def _is_followed(task: Any) -> bool:
     """Return whether code of the user runs after an outcome: a hook, its own `Request`, or a handler of a signal."""
-    receivers = (receiver for signal in AFTER for receiver in signal._live_receivers(task))
-    return _has_hooks(task.__class__) or not all(map(is_of_library, receivers))
+    return _has_hooks(task.__class__) or any(map(partial(_has_handler, task), AFTER))
+
+
+def _has_handler(task: Any, signal: Any) -> bool:
+    """Return whether the user handles a signal of this task: not where all handlers, of any task, are ours."""
+    everyones = [receiver for _, receiver in signal.receivers]
+    return not (all(map(is_of_library, everyones)) or all(map(is_of_library, signal._live_receivers(task))))
 
 
 @lru_cache(maxsize=1024)

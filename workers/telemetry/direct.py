@@ -18,6 +18,7 @@ from typing import Any, Final
 import structlog
 
 from jobclaim.jobs.events import EVENTS
+from jobclaim.jobs.log import bound_fields
 from jobclaim.workers.state import worker
 
 LEVELS: Final = {number: name.lower() for name, number in logging.getLevelNamesMapping().items()}
@@ -52,7 +53,7 @@ class DirectLines:
         if level < self._handler.level or not logger.isEnabledFor(level):
             return True
         line = {
-            **structlog.contextvars.get_contextvars(),
+            **bound_fields(),
             **({"message": EVENTS[event].message} if event in EVENTS else {}),
             **fields,
             "event": event,
@@ -74,7 +75,7 @@ class DirectLines:
             if self._reopen is not None:
                 self._reopen()
             handler.stream.write(text)
-            handler.flush()
+            handler.stream.flush()
         finally:
             handler.release()
 
