@@ -19,6 +19,7 @@ from celery import Task
 from celery.utils.imports import symbol_by_name
 
 from jobclaim.workers.attempt.closing import answering, closing
+from jobclaim.workers.attempt.custom_headers import with_custom_headers
 from jobclaim.workers.libraries import is_of_library
 from jobclaim.workers.scope import Tracer, contained
 
@@ -72,7 +73,7 @@ class Sealed(Task):
 
 def traced(tracer: Tracer, task: Any) -> Tracer:
     """Make the tracer of a `JobTask` from Celery's tracer."""
-    return contained(answering(closing(tracer, task)), task)
+    return contained(answering(closing(with_custom_headers(tracer), task)), task)
 
 
 def sealed(cls: Any) -> Any:

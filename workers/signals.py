@@ -28,8 +28,8 @@ def watch(app: Celery) -> None:
     celerys.worker_process_shutdown.connect(_export_the_rest)
     celerys.worker_shutdown.connect(_export_the_rest)
     celerys.celeryd_after_setup.connect(_refuse_wrong_tasks)
-    celerys.task_prerun.connect(body.begin)
-    celerys.task_postrun.connect(body.end)
+    celerys.task_prerun.connect(body.begin, weak=False)
+    celerys.task_postrun.connect(body.end, weak=False)
     celerys.beat_init.connect(_watch_beat)
 
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 from celery.exceptions import Ignore
 from structlog.contextvars import bind_contextvars
 
-from jobclaim.jobs import Job, JobError, JobNotFound, JobUnreadable, StoreUnavailable
+from jobclaim.jobs import Job, JobError, JobNotFound, JobRepo, JobUnreadable, StoreUnavailable
 from jobclaim.jobs.failures.taxonomy import register_kind
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import OnOrphan
 from jobclaim.jobs.redaction import MASK
 from jobclaim.jobs.repo import delivery
 from jobclaim.jobs.repo.claiming import early
-from jobclaim.settings import SQS_MAX_DELAY
+from jobclaim.settings import SQS_MAX_DELAY, Settings
 from jobclaim.workers import time_limits
 from jobclaim.workers.attempt import coroutines
 from jobclaim.workers.attempt.checking import check_cancelled
@@ -139,8 +139,9 @@ class JobTask(
             raise Unadoptable(MISADDRESSED)
         if not worker.current().may_claim():
             self._refuse(task_id, is_job=where is not None)
+        repo = handle.repo
         try:
-            job = self._claim(request, where or self._adopt(task_id, args, kwargs))
+            job = self._claim(request, where or self._adopt(task_id, args, kwargs), repo)
         except JobNotFound as error:
             log.warning("claim.no_such_job", job_id=error.job_id, task=self.name)
             raise Ignore(str(error)) from error
@@ -153,7 +154,7 @@ class JobTask(
         traces.enter(handle.settings, job)
         request.job = job
         opened(request)
-        self._begin_effects()
+        self._begin_effects(repo.own_tables)
         request.update(links.of_claim(job))
         request.argsrepr = request.kwargsrepr = MASK  # shown by Celery's own log lines
         self.restore_links(job)
@@ -163,11 +164,12 @@ class JobTask(
         kwargs.update(kwargs_)
         self._guard()
         self._admit(job)
-        self._enter_body(job)
+        self._enter_body(job, repo)
         args[:], typed = self.from_json(args, kwargs)
         kwargs.update(typed)
         wait = round(job.wait_ms / 1000, 3)
-        log.info("claim.acquired", wait_seconds=wait, sla_missed=self._missed_sla(job, wait), **self._shown(kwargs_))
+        missed = _missed_sla(job, wait, handle.settings)
+        log.info("claim.acquired", wait_seconds=wait, sla_missed=missed, **self._shown(kwargs_))
 
     @property
     def cancelled(self) -> bool:
@@ -199,11 +201,11 @@ class JobTask(
         log.error("claim.paused", job_id=task_id, task=self.name)
         raise Unanswered("heartbeats fail")  # its message is deleted; the main process sends another
 
-    def _claim(self, request: Any, where: Address) -> Job | None:
+    def _claim(self, request: Any, where: Address, repo: JobRepo) -> Job | None:
         began = time.monotonic()
         # the main process knows this claim from the request, so it is not noted as one of the body
         with delivery.outside():
-            job: Job | None = self.jobclaim.repo.claim_job(
+            job = repo.claim_job(
                 where.job_id,
                 attempt=where.attempt,
                 celery_task_id=request.id,
@@ -264,6 +266,6 @@ class JobTask(
         self.request.update(headers(job) if job.created else {HEADER: {"job_id": task_id, "attempt": 0}})
         return Address(task_id, 0)
 
-    def _missed_sla(self, job: Job, wait: float) -> bool:
-        settings = self.jobclaim.settings
-        return job.queue in settings.queue_names and wait > settings.queue(job.queue).sla_seconds
+
+def _missed_sla(job: Job, wait: float, settings: Settings) -> bool:
+    return job.queue in settings.queue_names and wait > settings.queue(job.queue).sla_seconds

@@ -58,7 +58,7 @@ def test_a_thread_in_a_copy_of_the_bodys_context_works_for_its_job() -> None:
     task: Any = MagicMock(request=SimpleNamespace(called_directly=False))
 
     def body() -> Any:
-        LastingTask._enter_body(task, JOB)
+        LastingTask._enter_body(task, JOB, task.jobclaim.repo)
         found = lasting._body.get()
         assert found is not None
         return found()

@@ -177,6 +177,10 @@ class BodyDelivery(place.Delivery):
         """Return whether the task's own body runs, not one that it calls."""
         return bool(task.name == self._task.name)
 
+    def is_of_request(self, request: Any) -> bool:
+        """Return whether the request is the message's, or a copy that the body made, not that of an eager call."""
+        return request is self._request or bool(_key(self._task, request))
+
     @contextmanager
     def retrying(self, cause: BaseException | None) -> Iterator[None]:
         """Treat a message that Celery sends inside the block as the retry's."""
@@ -287,7 +291,7 @@ def begin(task: Any, **_: Any) -> None:
 def end(task: Any, state: str | None = None, retval: Any = None, **_: Any) -> None:
     """Handle ``task_postrun``, which is sent however a task ends."""
     current = place.current()
-    if isinstance(current, BodyDelivery) and _key(task, task.request):
+    if isinstance(current, BodyDelivery) and current.is_of_request(task.request):
         place.enter(place.NOWHERE)
         current.close(state, retval)
 

@@ -37,6 +37,9 @@ T = TypeVar("T")
 MARK: Final = "_jobclaim_runs_coroutine"
 """Attribute that marks a prepared ``run``."""
 
+NEVER_AWAITED: Final = frozenset({type(None), bool, int, float, str, list, dict, tuple})
+"""Exact types of results that are no awaitable."""
+
 _inside: ContextVar[Any] = ContextVar("inside", default=None)
 _bodies: Final[dict[str, AsyncBody]] = {}
 """Async bodies of this process's threads, by the key of their delivery."""
@@ -159,6 +162,8 @@ def refuse_awaitable(result: Any, task: str) -> None:
     ------
     TypeError
     """
+    if type(result) in NEVER_AWAITED:  # most results, at no cost
+        return
     if inspect.iscoroutine(result):
         result.close()  # avoids Python's warning that it was never awaited
     elif not inspect.isawaitable(result) and not inspect.isasyncgen(result):

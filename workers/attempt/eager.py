@@ -17,6 +17,7 @@ from kombu.exceptions import EncodeError
 
 from jobclaim.jobs import Effects, InvalidPayload, Job, JobError, JobRepo
 from jobclaim.jobs.encoding import codec
+from jobclaim.jobs.repo.handing import PlannedCompletion
 from jobclaim.jobs.storage.together import write_together
 from jobclaim.workers.attempt.effects import collecting
 from jobclaim.workers.handle import handle_of, installed_on
@@ -47,6 +48,10 @@ class JobContext(Context):
         The job, if its completion is written already, with effects.
     result_ttl : float, optional
         Seconds for which the result answers equal submissions.
+    planned : PlannedCompletion, optional
+        Its completion, if that is planned and not written yet.
+    jobclaim_delivery : str
+        Empty: it is the key of a plain task's delivery.
     """
 
     body_began = False
@@ -55,6 +60,8 @@ class JobContext(Context):
     takes_place = ""
     completed: Job | None = None
     result_ttl: float | None = None
+    planned: PlannedCompletion | None = None
+    jobclaim_delivery = ""
 
     def __getattr__(self, name: str) -> Any:
         if name == "job":
@@ -90,7 +97,9 @@ class EagerTask(TypedTask):
         return result
 
     def _get_request(self) -> Any:
-        request = super()._get_request()
+        request = self.request_stack.top
+        if request is None:
+            request = super()._get_request()
         if type(request) is Context:  # Celery made it for this call
             request.__class__ = JobContext
         return request

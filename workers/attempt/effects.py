@@ -71,8 +71,8 @@ class EffectfulTask(Task):
             raise InvalidEffect(NO_ATTEMPT.format(task=self.name))
         return collected
 
-    def _begin_effects(self) -> None:
-        _current.set(Effects(self.jobclaim.repo.own_tables))
+    def _begin_effects(self, own_tables: frozenset[str]) -> None:
+        _current.set(Effects(own_tables))
 
     def _has_effects(self) -> bool:
         collected = _current.get()

@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 from celery import Task
 from celery.exceptions import Ignore
 
-from jobclaim.jobs import InvalidInput, Job, Suspended
+from jobclaim.jobs import InvalidInput, Job, JobRepo, Suspended
 from jobclaim.jobs.repo.running import Running
 from jobclaim.workers.attempt.eagerly import Eagerly
 from jobclaim.workers.telemetry import traces
@@ -146,10 +146,10 @@ class LastingTask(Task):
         traces.ended(repo.settings, self.request.job, "release", at=repo.clock())
         raise Waits(str(suspended)) from None
 
-    def _enter_body(self, job: Job) -> None:
+    def _enter_body(self, job: Job, repo: JobRepo) -> None:
         """Make the job visible to threads that run in a copy of the body's context."""
         home = threading.get_ident()
-        _body.set(partial(self.jobclaim.repo.running, job.job_id, token=job.claim_token, home=home))
+        _body.set(partial(repo.running, job.job_id, token=job.claim_token, home=home))
 
     def _running(self, verb: str) -> Running | Eagerly:
         request = self.request_stack.top
