@@ -35,18 +35,18 @@ Change = str | int | float | PlusAttribute | Increment | None
 def changes(before: Job, after: Job, *, shards: int, index_completed: bool) -> dict[str, Change]:
     """Return what an update must set and remove to turn ``before`` into ``after``; ``status`` is part of the move."""
     difference: dict[str, Change] = {}
-    triples = zip(_CHANGEABLE, _values(after), _values(before), strict=True)
-    others = [triple for triple in triples if triple[1] is not triple[2]]
+    new, old = _values(after), _values(before)
+    others = [(name, now, then) for name, now, then in zip(_CHANGEABLE, new, old, strict=True) if now is not then]
     if after.payload is not before.payload or after.payload_mark is not before.payload_mark:
         others.append(("payload", stored_value(after, "payload"), stored_value(before, "payload")))
-    for name, value, old in others:
-        if value is not old and not _same(name, value, old):
-            difference[name] = _stored(name, value)
+    for name, now, then in others:
+        if now is not then and not _same(name, now, then):
+            difference[name] = _stored(name, now)
     old_place = place(before, shards=shards, index_completed=index_completed)
     new_place = place(after, shards=shards, index_completed=index_completed)
     for name in (INDEX_HASH, INDEX_RANGE):
-        if old_place.get(name) != (new := new_place.get(name)):
-            difference[name] = new
+        if old_place.get(name) != (at := new_place.get(name)):
+            difference[name] = at
     return difference
 
 

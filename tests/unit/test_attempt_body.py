@@ -18,7 +18,7 @@ from jobclaim.jobs.model import Failure
 from jobclaim.settings import Settings
 from jobclaim.workers.attempt import ending, leaving, outcome, running, soft_limit
 from jobclaim.workers.attempt.body import BodyDelivery
-from jobclaim.workers.messages.message import HEADER
+from jobclaim.workers.messages.message import DELIVERY, HEADER
 from jobclaim.workers.state import worker
 from jobclaim.workers.telemetry import traces
 from tests.support.clock import ManualClock
@@ -241,3 +241,17 @@ def test_a_lost_claim_is_told_of_once(make: Any) -> None:
         world.body.lost(claim(), "gone")
     assert [(line["event"], line["reason"]) for line in lines] == [("claim.lost", "gone")]
     assert world.body.open_claims() == []
+
+
+# --- the message's own end
+@pytest.mark.parametrize(
+    ("changed", "ends"), [({}, True), ({"is_eager": True}, False), ({"called_directly": True}, False)]
+)
+def test_the_end_of_the_message_is_that_of_its_request_or_a_copy_of_it(
+    make: Any, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], ends: bool
+) -> None:
+    monkeypatch.setattr("jobclaim.workers.attempt.body.installed_on", lambda _: "a handle")
+    request = {"called_directly": False, "is_eager": False, DELIVERY: "key"}
+    world = make(**request)
+    assert world.body.is_of_request(world.request)
+    assert world.body.is_of_request(Request(id="c", **(request | changed))) is ends

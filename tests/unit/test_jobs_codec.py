@@ -126,7 +126,8 @@ def test_nan_and_infinity_pass_as_in_kombus_json_and_are_text_for_pages(number: 
 
 
 @pytest.mark.parametrize("value", [{"__type__": "money", "__value__": 1}, {"__type__": "uuid", "__value__": 7},
-                                   {"__type__": [], "__value__": 7}, {"__type__": "date"}])  # fmt: skip
+                                   {"__type__": [], "__value__": 7}, {"__type__": "date"},
+                                   {"__type__": "uuid", "__value__": str(UUID(int=1)), "more": 1}])  # fmt: skip
 def test_a_map_of_an_older_payload_that_looks_like_a_tag_stays_a_map(value: Any) -> None:
     assert codec.decode(codec.encode(value)) == value
 
