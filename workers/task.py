@@ -17,9 +17,9 @@ from jobclaim.jobs.model import OnOrphan
 from jobclaim.jobs.redaction import MASK
 from jobclaim.jobs.repo import delivery
 from jobclaim.jobs.repo.claiming import early
-from jobclaim.settings import SQS_MAX_DELAY, Settings
+from jobclaim.settings import SQS_MAX_DELAY
 from jobclaim.workers import time_limits
-from jobclaim.workers.attempt import coroutines
+from jobclaim.workers.attempt import coroutines, sla
 from jobclaim.workers.attempt.checking import check_cancelled
 from jobclaim.workers.attempt.closing import opened
 from jobclaim.workers.attempt.eager import EagerTask
@@ -168,8 +168,8 @@ class JobTask(
         args[:], typed = self.from_json(args, kwargs)
         kwargs.update(typed)
         wait = round(job.wait_ms / 1000, 3)
-        missed = _missed_sla(job, wait, handle.settings)
-        log.info("claim.acquired", wait_seconds=wait, sla_missed=missed, **self._shown(kwargs_))
+        missed, shown = sla.is_missed(job, wait, handle.settings), self._shown(kwargs_, handle.settings)
+        log.info("claim.acquired", wait_seconds=wait, sla_missed=missed, **shown)
 
     @property
     def cancelled(self) -> bool:
@@ -265,7 +265,3 @@ class JobTask(
             raise NotAdopted(reason) from error
         self.request.update(headers(job) if job.created else {HEADER: {"job_id": task_id, "attempt": 0}})
         return Address(task_id, 0)
-
-
-def _missed_sla(job: Job, wait: float, settings: Settings) -> bool:
-    return job.queue in settings.queue_names and wait > settings.queue(job.queue).sla_seconds

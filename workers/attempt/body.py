@@ -29,7 +29,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo import delivery as place
 from jobclaim.jobs.repo.store import Store
 from jobclaim.jobs.storage.pauses import Pauses
-from jobclaim.workers.attempt import coroutines, ending, leaving, outcome, running, soft_limit
+from jobclaim.workers.attempt import coroutines, ending, leaving, outcome, running, sla, soft_limit
 from jobclaim.workers.handle import installed_on
 from jobclaim.workers.messages.message import DELIVERY, Address, address, delivery_of
 from jobclaim.workers.state import worker
@@ -102,8 +102,7 @@ class BodyDelivery(place.Delivery):
         if not self._is_job_task:
             traces.enter(repo.settings, claim)
         wait = round(claim.wait_ms / 1000, 3)
-        settings = repo.settings
-        missed = claim.queue in settings.queue_names and wait > settings.queue(claim.queue).sla_seconds
+        missed = sla.is_missed(claim, wait, repo.settings)
         log.info("claim.acquired", wait_seconds=wait, sla_missed=missed, **claim.log_context())
 
     def cancelled(self, token: str) -> bool:

@@ -18,6 +18,7 @@ from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.idempotency import window_seconds
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo.joining import joining
+from jobclaim.settings import Settings
 from jobclaim.workers import time_limits
 from jobclaim.workers.messages import call, envelope, links
 from jobclaim.workers.scope import for_own_app
@@ -244,7 +245,7 @@ class SubmittedTask(Task):
 
     def _settle(self, kwargs: Mapping[str, Any] | None, check: Callable[[Job], object] | None, job: Job) -> None:
         if job.created:
-            log.info("job.submitted", **job.log_context(), **self._shown(kwargs))
+            log.info("job.submitted", **job.log_context(), **self._shown(kwargs, self.jobclaim.settings))
         elif check is not None:
             check(job)
 
@@ -257,7 +258,8 @@ class SubmittedTask(Task):
             result._maybe_set_cache(self.app.backend.meta_of(job))
         return result
 
-    def _shown(self, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    @staticmethod
+    def _shown(kwargs: Mapping[str, Any] | None, settings: Settings) -> dict[str, Any]:
         """Return the arguments that may be logged."""
-        shown = {name: (kwargs or {})[name] for name in self.jobclaim.settings.log_arguments if name in (kwargs or {})}
+        shown = {name: (kwargs or {})[name] for name in settings.log_arguments if name in (kwargs or {})}
         return {"arguments": shown} if shown else {}
