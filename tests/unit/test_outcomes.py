@@ -22,7 +22,7 @@ from jobclaim.jobs import ClaimLost, JobUnreadable, StoreUnavailable
 from jobclaim.jobs.repo.handing import PlannedCompletion
 from jobclaim.jobs.storage.lean import LeanClient, client_of
 from jobclaim.settings import Settings
-from jobclaim.workers.process import outcomes
+from jobclaim.workers.process import loop_requests
 from jobclaim.workers.process.outcomes import Outcomes
 from jobclaim.workers.state import worker
 
@@ -330,7 +330,7 @@ ENDS: dict[str, Callable[[World], None]] = {
 def test_when_the_loop_ends_the_last_answers_are_waited_for(
     world: World, end: Callable[[World], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcomes, "LAST_SECONDS", LONGEST_SECONDS)
+    monkeypatch.setattr(loop_requests, "LAST_SECONDS", LONGEST_SECONDS)
     world.record("a")
     world.server.answers.put(MADE)
     end(world)
@@ -343,7 +343,7 @@ def test_when_the_loop_ends_the_last_answers_are_waited_for(
 
 
 def test_when_the_loop_ends_an_answer_is_not_waited_for_long(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcomes, "LAST_SECONDS", 0.0)
+    monkeypatch.setattr(loop_requests, "LAST_SECONDS", 0.0)
     world.record("a")
     world.server.answers.put(MADE)
     world.hub.reset()
@@ -412,7 +412,7 @@ def test_a_request_that_libcurl_does_not_take_is_recorded_once(
         raise pycurl.error(43, "as the test says")
 
     if refused == "prepare":
-        monkeypatch.setattr(outcomes, "prepare", refuse)
+        monkeypatch.setattr(loop_requests, "prepare", refuse)
     else:
         multi = Mock(**{"add_handle.side_effect": refuse, "info_read.return_value": (0, [], [])})
         monkeypatch.setattr(world.outcomes._requests, "_multi", multi)

@@ -95,7 +95,8 @@ class Heartbeat:
 
     def report_start(self) -> None:
         """Report that a job has started: it is in the record within about a second."""
-        self._wake.set()
+        if not self._wake.is_set():
+            self._wake.set()
 
     def stop(self, timeout: float) -> None:
         """End the thread; the record stays as it was last written."""

@@ -37,8 +37,10 @@ from jobclaim.workers.process.children import (
     read_outcomes_before_limits,
 )
 from jobclaim.workers.process.heartbeat import BeatPace, Heartbeat
-from jobclaim.workers.process.outcomes import LAST_SECONDS, Outcomes
+from jobclaim.workers.process.loop_requests import LAST_SECONDS
+from jobclaim.workers.process.outcomes import Outcomes
 from jobclaim.workers.process.pauses import PauseWatch
+from jobclaim.workers.process.pipes import hurry
 from jobclaim.workers.process.recorder import Recorder
 from jobclaim.workers.process.request import JobRequest, OwnedRequest
 from jobclaim.workers.process.shutdown import Shutdown
@@ -67,6 +69,7 @@ class Parent:
     def __init__(self, app: Celery, pool: Any, hub: Any, about: WorkerRecord) -> None:
         settings = app.jobclaim.settings
         self._app = app
+        hurry(pool)
         read_answers_first(pool)
         read_outcomes_before_limits(pool)
         self._children = Children(pool)

@@ -118,9 +118,12 @@ def check_headers(headers: Mapping[str, Any]) -> None:
     ------
     Poison
     """
+    for name in ("task", "id"):
+        value = headers.get(name)
+        _must(isinstance(value, str) and value != "", f"header {name!r} is not text", value)
     for name, fits, otherwise in HEADERS:
         value = headers.get(name)
-        if not fits(value):
+        if value is not None and not fits(value):
             raise Poison(f"header {name!r} is not {otherwise} (found {_show(value)})")
 
 
@@ -192,27 +195,23 @@ def _is_optional(value: Any, kind: type) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
-
-
-def _is_optional_text(value: Any) -> bool:
-    return value is None or isinstance(value, str)
+    return isinstance(value, str)
 
 
 def _is_time(value: Any) -> bool:
     """Return whether Celery can read a header as a time; it crashes over what `maybe_iso8601` makes ``None`` of."""
     try:
-        return value is None or maybe_iso8601(value) is not None
+        return maybe_iso8601(value) is not None
     except (AttributeError, ValueError, TypeError, OverflowError):
         return False
 
 
 def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool))
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _are_limits(value: Any) -> bool:
-    return value is None or (isinstance(value, list) and len(value) == 2 and all(map(_is_limit, value)))
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_limit, value))
 
 
 def _is_limit(value: Any) -> bool:
@@ -220,23 +219,22 @@ def _is_limit(value: Any) -> bool:
 
 
 def _are_stamps(value: Any) -> bool:
-    return value is None or isinstance(value, dict)
+    return isinstance(value, dict)
 
 
 def _are_names(value: Any) -> bool:
-    return value is None or (isinstance(value, list) and all(isinstance(name, str) for name in value))
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 HEADERS: Final = (
-    *((name, _is_text, "text") for name in ("task", "id")),
-    *((name, _is_optional_text, "text") for name in ("root_id", "parent_id", "group", "shadow", "eta", "expires")),
+    *((name, _is_text, "text") for name in ("root_id", "parent_id", "group", "shadow", "eta", "expires")),
     *((name, _is_time, "a time in ISO 8601") for name in ("eta", "expires")),
     *((name, _is_number, "a whole number") for name in ("retries", "replaced_task_nesting", "group_index")),
     ("timelimit", _are_limits, "a pair of numbers"),
     ("stamps", _are_stamps, "an object"),
     ("stamped_headers", _are_names, "a list of names"),
 )
-"""Of each header that Celery reads without a check: whether a value fits, and what it must be."""
+"""Of each header that Celery reads without a check, if it is there: whether a value fits, and what it must be."""
 
 
 def _must(fits: bool, otherwise: str, found: Any) -> None:
