@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -23,6 +24,7 @@ from jobclaim.jobs.repo.handing import PlannedCompletion
 from jobclaim.jobs.storage.lean import LeanClient, client_of
 from jobclaim.settings import Settings
 from jobclaim.workers.process import loop_requests
+from jobclaim.workers.process.loop_requests import Alarm
 from jobclaim.workers.process.outcomes import Outcomes
 from jobclaim.workers.state import worker
 
@@ -418,3 +420,66 @@ def test_a_request_that_libcurl_does_not_take_is_recorded_once(
         monkeypatch.setattr(world.outcomes._requests, "_multi", multi)
     world.record("a")
     assert (len(world.recorder.waiting), world.outcomes.job_ids()) == (1, {"job of a"})
+
+
+class Timers:
+    """A loop that has timers only."""
+
+    def __init__(self) -> None:
+        self.set: list[tuple[float, Callable[[], None]]] = []
+        self.cancelled = 0
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> Any:
+        self.set.append((seconds, call))
+        return self
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
+class TestAlarm:
+    @pytest.fixture
+    def now(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        made = [100.0]
+        monkeypatch.setattr(loop_requests, "time", SimpleNamespace(monotonic=lambda: made[0]))
+        return made
+
+    def test_it_is_set_for_what_is_due_first(self, now: list[float]) -> None:
+        timers, rung = Timers(), list[float]()
+        alarm = Alarm(timers, lambda: rung.append(now[0]))
+        for due in (103.0, 104.0, 103.0, 102.0, 99.0, math.inf):
+            alarm.due = due
+            alarm.keep()
+        assert ([seconds for seconds, _ in timers.set], timers.cancelled, rung) == ([3.0, 2.0, 0.0], 2, [])
+
+    def test_one_that_rings_too_early_is_set_again(self, now: list[float]) -> None:
+        timers, rung = Timers(), list[float]()
+        alarm = Alarm(timers, lambda: rung.append(now[0]))
+        alarm.due = 103.0
+        alarm.keep()
+        alarm.due = 105.0
+        for now[0] in (103.0, 105.0):
+            timers.set[-1][1]()
+        assert ([seconds for seconds, _ in timers.set], timers.cancelled, rung) == ([3.0, 2.0], 0, [105.0])
+        alarm.due = 107.0
+        alarm.keep()
+        assert timers.set[-1][0] == 2.0
+
+    def test_it_rings_for_nothing_that_is_not_due_any_more(self, now: list[float]) -> None:
+        timers = Timers()
+        alarm = Alarm(timers, lambda: pytest.fail("rings"))
+        alarm.due = 103.0
+        alarm.keep()
+        now[0], alarm.due = 103.0, math.inf
+        timers.set[0][1]()
+        assert len(timers.set) == 1
+
+    def test_after_a_cancel_it_is_set_anew(self, now: list[float]) -> None:
+        timers = Timers()
+        alarm = Alarm(timers, lambda: None)
+        alarm.cancel()
+        alarm.due = 103.0
+        alarm.keep()
+        alarm.cancel()
+        alarm.keep()
+        assert ([seconds for seconds, _ in timers.set], timers.cancelled) == ([3.0, 3.0], 1)

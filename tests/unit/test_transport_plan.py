@@ -54,6 +54,30 @@ class TestOneQueue:
         assert plan([empty("a", blocked_until=NOW + 1)], 4, NOW, POLICY) == []
 
 
+class TestDeepQueue:
+    def test_it_is_asked_again_while_a_request_is_in_progress(self) -> None:
+        deep = replace(busy("a"), is_deep=True, asked=10, requests=1)
+        assert plan([deep], 25, NOW, POLICY) == [Poll("a", MAX_MESSAGES, 10)]
+        assert plan([deep, empty("b")], 25, NOW, POLICY) == [Poll("a", MAX_MESSAGES, 0)]
+
+    def test_not_for_fewer_messages_than_a_request_can_bring(self) -> None:
+        deep = replace(busy("a"), is_deep=True, asked=10, requests=1)
+        assert plan([deep], MAX_MESSAGES - 1, NOW, POLICY) == []
+        assert plan([replace(deep, asked=0, requests=0)], MAX_MESSAGES - 1, NOW, POLICY) == [Poll("a", 9, 10)]
+
+    def test_it_has_four_requests_at_most(self) -> None:
+        deep = replace(busy("a"), is_deep=True, asked=40)
+        assert plan([replace(deep, requests=3)], 30, NOW, POLICY)
+        assert plan([replace(deep, requests=4)], 30, NOW, POLICY) == []
+
+    def test_in_backoff_it_is_left_alone(self) -> None:
+        assert plan([replace(busy("a"), is_deep=True, blocked_until=NOW + 1)], 30, NOW, POLICY) == []
+
+    def test_with_strict_priority_a_lower_one_waits_for_the_higher_ones_answer(self) -> None:
+        low = replace(busy("low", 1), is_deep=True, asked=10, requests=1)
+        assert plan([replace(busy("high", 9), asked=3), low], 20, NOW, POLICY) == []
+
+
 class TestPriority:
     def test_the_higher_queue_is_asked_first_when_one_process_comes_free(self) -> None:
         assert plan([busy("low", 1), busy("high", 9)], 1, NOW, POLICY) == [Poll("high", 1, 0)]
@@ -124,6 +148,8 @@ QUEUES = st.lists(
         name=st.uuids().map(str),
         priority=st.integers(0, 10),
         asked=st.sampled_from([0, 0, 1, 5]),
+        requests=st.integers(1, 5),
+        is_deep=st.booleans(),
         listening=st.booleans(),
         backlog=st.booleans(),
         found_empty=st.integers(0, 5),
@@ -145,8 +171,12 @@ class TestNeverMoreThanFree:
         assert all(1 <= poll.count <= MAX_MESSAGES for poll in polls)
 
     @given(queues=QUEUES, free=st.integers(1, 40))
-    def test_a_queue_has_one_request_under_way_and_none_in_backoff(self, queues: list[QueueState], free: int) -> None:
-        askable = {queue.name for queue in queues if not queue.asked and queue.blocked_until <= NOW}
+    def test_a_queue_gets_one_request_a_round_and_none_in_backoff(self, queues: list[QueueState], free: int) -> None:
+        askable = {
+            queue.name
+            for queue in queues
+            if (not queue.asked or (queue.is_deep and free >= MAX_MESSAGES)) and queue.blocked_until <= NOW
+        }
         polled = [poll.queue for poll in plan(queues, free, NOW, POLICY)]
         assert len(polled) == len(set(polled))
         assert set(polled) <= askable

@@ -81,6 +81,47 @@ def test_a_long_poll_that_brought_nothing_is_followed_by_the_next(worker: Worker
         assert worker.sqs.answer({}) == Poll("a", 2, 10)
 
 
+def test_a_deep_queue_has_several_requests_in_progress_and_an_empty_one_has_one_again() -> None:
+    worker = Worker(processes=40)
+    worker.poller.tick()
+    worker.poller.tick()
+    worker.bring(*["m"] * 10)
+    for _ in range(5):
+        worker.poller.tick()
+    assert [poll for poll, _ in worker.sqs.waiting] == [Poll("a", 10, 10)] * 3
+    assert worker.poller.asked == 30
+    for left in (2, 1, 0):
+        worker.sqs.answer({})
+        assert (worker.poller.queues["a"].requests, worker.poller.queues["a"].listening) == (left, left > 0)
+        if left:
+            worker.poller.tick()
+    worker.poller.tick()
+    worker.poller.tick()
+    assert len(worker.sqs.waiting) == 1
+
+
+@pytest.mark.parametrize(("brought", "requests"), [(4, 1), (5, 2)])
+def test_an_answer_of_five_messages_or_more_makes_a_queue_deep(brought: int, requests: int) -> None:
+    worker = Worker(processes=25)
+    worker.poller.tick()
+    worker.bring(*["m"] * brought)
+    for _ in range(3):
+        worker.poller.tick()
+    assert len(worker.sqs.waiting) == requests
+
+
+def test_an_error_ends_the_second_request_for_now() -> None:
+    worker = Worker(processes=30)
+    worker.poller.tick()
+    worker.bring(*["m"] * 5)
+    worker.poller.tick()
+    worker.sqs.answer(Failed(500, "HTTP 500"))
+    worker.now += LONGEST_BACKOFF_SECONDS
+    for _ in range(3):
+        worker.poller.tick()
+    assert len(worker.sqs.waiting) == 1
+
+
 def test_an_error_is_waited_for_and_the_queue_is_asked_again(worker: Worker) -> None:
     worker.poller.tick()
     worker.sqs.answer(Failed(500, "HTTP 500"))

@@ -68,6 +68,8 @@ CALLED: Final = {
     "celery.worker.request:Request.cancel": "self, pool, signal=None, emit_retry=True",
     "celery.worker.request:Request.terminate": "self, pool, signal=None",
     "celery.worker.state:task_ready": "request, successful=False, ...",
+    "celery.concurrency.asynpool:ResultHandler._recv_message": "self, add_reader, fd, callback, ...",
+    "celery.concurrency.asynpool:AsynPool.register_with_event_loop": "self, hub",
     "celery.concurrency.prefork:TaskPool.terminate_job": "self, pid, signal=None",
     "celery.backends.base:BaseBackend.mark_as_done": (
         "self, task_id, result, request=None, store_result=True, state='SUCCESS'"
@@ -98,7 +100,7 @@ READ: Final = {
     "kombu.transport.virtual:QoS": ("_delivered", "_dirty"),
     "kombu.transport.virtual:Transport": ("channels", "_avail_channels", "_callbacks", "polling_interval"),
     "kombu.message:Message": ("_state", "delivery_info", "ack_log_error", "reject_log_error"),
-    "kombu.asynchronous.hub:Hub": ("on_tick", "on_close", "timer"),
+    "kombu.asynchronous.hub:Hub": ("on_tick", "on_close", "timer", "readers", "consolidate_callback"),
     "kombu.asynchronous.semaphore:LaxBoundedSemaphore": ("_waiting",),
     "kombu.asynchronous.timer:Timer": ("_queue",),
     "kombu.asynchronous.http.curl:CurlClient": (
@@ -111,6 +113,16 @@ READ: Final = {
     "vine:promise": ("fun",),
     "celery.worker.consumer:Consumer": ("controller", "pool", "hub", "timer", "app"),
     "celery.worker.request:Request": ("_request_dict", "_context", "acknowledged", "message"),
+    "celery.concurrency.asynpool": ("SCHED_STRATEGY_FAIR",),
+    "celery.concurrency.asynpool:AsynPool": (
+        "sched_strategy",
+        "outbound_buffer",
+        "write_stats",
+        "_all_inqueues",
+        "_busy_workers",
+        "_active_writes",
+        "_fileno_to_inq",
+    ),
     "billiard.pool:ApplyResult": ("_accepted", "_accept_callback", "_write_to"),
     "billiard.common": ("_should_have_exited",),
     "billiard.process:BaseProcess": ("_parent_pid",),

@@ -11,6 +11,9 @@ ones, `plan` spends them, and their sum never exceeds the number of processes:
 in three of its round trips, so these find a free process when, or soon after, the answer arrives. Without it a worker
 of no-ops spends more time waiting for SQS than working.
 
+A queue has one request in progress, or more while it is *deep* (an answer brought five messages or more) and ten slots
+are free: with one, a worker gets at most ten messages per round trip.
+
 The requests, in this order:
 
 1. A queue that is *due* (it has a backlog, or was not polled for a while) gets a short poll, which is answered
@@ -40,6 +43,10 @@ from typing import Any, Final
 
 MAX_MESSAGES: Final = 10
 """Messages that one ReceiveMessage can bring (AWS, "Amazon SQS API reference")."""
+DEEP_MESSAGES: Final = 5
+"""Messages in an answer from which on others are likely to wait. SQS may bring fewer than ten of many that wait."""
+MOST_REQUESTS: Final = 4
+"""Requests in progress of one queue: what a worker of ten processes or more may have ahead of them."""
 SCARCE_WAIT_SECONDS: Final = 1
 """How long a bell may hold a slot that another queue may need."""
 LONGEST_RECHECK_SECONDS: Final = 1.0
@@ -78,13 +85,17 @@ class QueueState:
     releasable : bool
         Whether its redrive policy allows the receives of spare polls.
     asked : int
-        Messages that the request in progress may return; 0 if there is none.
+        Messages that the requests in progress may return; 0 if there is none.
+    requests : int
+        How many requests are in progress.
     listening : bool
-        Whether the request in progress is a long poll.
+        Whether the requests in progress are long polls.
     spare : bool
         Whether no slot is reserved for the request in progress.
     backlog : bool
         Whether the last answer had messages.
+    is_deep : bool
+        Whether it had so many that more are likely to wait.
     found_empty : int
         Consecutive short polls without messages.
     blocked_until : float
@@ -95,14 +106,22 @@ class QueueState:
     priority: int = 5
     releasable: bool = True
     asked: int = 0
+    requests: int = 0
     listening: bool = False
     spare: bool = False
     backlog: bool = False
+    is_deep: bool = False
     found_empty: int = 0
     empty_at: float = NEVER
     asked_at: float = NEVER
     listened_at: float = NEVER
     blocked_until: float = NEVER
+
+    def is_askable(self, free: int, now: float) -> bool:
+        """Return whether a request may be started that has so many free slots."""
+        if self.blocked_until > now:
+            return False
+        return not self.asked or (self.is_deep and self.requests < MOST_REQUESTS and free >= MAX_MESSAGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +184,11 @@ def ahead_of(processes: int, finished: int, seconds_each: float, round_trip: flo
     seconds = BLINK_SECONDS
     if seconds_each < SHORT_SECONDS:
         seconds = min(max(BLINK_SECONDS, ROUND_TRIPS_AHEAD * round_trip), LONGEST_AHEAD_SECONDS)
-    return min(3 * processes, finished, int(processes * seconds / max(seconds_each, SHORTEST_SECONDS)))
+    return min(
+        int(__import__("os").environ.get("AHEAD", "3")) * processes,
+        finished,
+        int(processes * seconds / max(seconds_each, SHORTEST_SECONDS)),
+    )
 
 
 def slots(processes: int, held: int, asked: int, ahead: int = 0) -> int:
@@ -182,7 +205,7 @@ def slots(processes: int, held: int, asked: int, ahead: int = 0) -> int:
 
 def plan(queues: Sequence[QueueState], free: int, now: float, policy: Policy, *, quiet: bool = False) -> list[Poll]:
     """Spend the free slots, by the rules in the module's docstring."""
-    askable = [queue for queue in queues if not queue.asked and queue.blocked_until <= now]
+    askable = [queue for queue in queues if queue.is_askable(free, now)]
     if free <= 0 or not askable:
         return []
     if len(queues) == 1 and policy.wait_seconds:

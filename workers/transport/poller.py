@@ -11,6 +11,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.workers.transport.http import Answer, Failed
 from jobclaim.workers.transport.outage import Outage
 from jobclaim.workers.transport.plan import (
+    DEEP_MESSAGES,
     LONGEST_AHEAD_SECONDS,
     NEVER,
     QUIET_SECONDS,
@@ -139,27 +140,30 @@ class Poller:
 
     def _start(self, poll: Poll, now: float) -> None:
         queue = self._queues[poll.queue]
-        queue.asked, queue.listening, queue.spare, queue.asked_at = poll.count, poll.wait > 0, poll.spare, now
+        queue.asked, queue.requests = queue.asked + poll.count, queue.requests + 1
+        queue.listening, queue.spare, queue.asked_at = poll.wait > 0, poll.spare, now
         if poll.wait:
             queue.listened_at = now
         try:
-            self._ask(poll, lambda answer: self._answered(queue, poll, answer))
+            self._ask(poll, lambda answer: self._answered(queue, poll, now, answer))
         except Exception as error:  # noqa: BLE001 - missing credentials or a failed name lookup are an outage, too
-            self._answered(queue, poll, Failed(0, f"{type(error).__name__}: {error}"))
+            self._answered(queue, poll, now, Failed(0, f"{type(error).__name__}: {error}"))
 
-    def _answered(self, queue: QueueState, poll: Poll, answer: Answer) -> None:
+    def _answered(self, queue: QueueState, poll: Poll, asked_at: float, answer: Answer) -> None:
         now = self._clock()
-        queue.asked, queue.listening, queue.spare = 0, False, False
+        queue.asked, queue.requests = queue.asked - poll.count, queue.requests - 1
+        if not queue.requests:
+            queue.listening = queue.spare = False
         if isinstance(answer, Failed):
-            queue.backlog, queue.empty_at = False, NEVER
+            queue.backlog, queue.is_deep, queue.empty_at = False, False, NEVER
             queue.blocked_until = now + self._outages[queue.name].failed(answer.reason)
             return
         self._outages[queue.name].succeeded()
         messages = answer.get("Messages") or []
-        took = now - queue.asked_at
+        took = now - asked_at
         if messages and queue.backlog and took < LONGEST_AHEAD_SECONDS:  # SQS had no reason to wait, and did not stall
             self._round_trip += NEWEST_SHARE * (took - self._round_trip)
-        self._note(queue, poll, bool(messages), now)
+        self._note(queue, poll, len(messages), now)
         if messages:
             self._stirred_at = now
             if poll.spare and not self._is_process_free():
@@ -181,7 +185,7 @@ class Poller:
         return fate is not Unserved.KEEP
 
     @staticmethod
-    def _note(queue: QueueState, poll: Poll, brought: bool, now: float) -> None:
-        queue.backlog = brought
+    def _note(queue: QueueState, poll: Poll, brought: int, now: float) -> None:
+        queue.backlog, queue.is_deep = brought > 0, brought >= DEEP_MESSAGES
         queue.empty_at = NEVER if brought else now
         queue.found_empty = 0 if brought or poll.wait else queue.found_empty + 1
