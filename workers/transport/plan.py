@@ -59,6 +59,7 @@ LONGEST_AHEAD_SECONDS: Final = 0.5
 ROUND_TRIPS_AHEAD: Final = 3
 """A busy worker asks when half of what it has ahead is finished, and the answer comes a round trip later; with two, the
 last message would be taken just then, and any delay leave processes idle."""
+AHEAD_PER_PROCESS: Final = 3
 QUIET_SECONDS: Final = 60.0
 """Without a message and with a free process for so long, a worker is quiet. Less would make spare polls that are left
 over from the quiet, and whose messages are released, more frequent while jobs come now and then."""
@@ -167,7 +168,7 @@ def unserved(message: Mapping[str, Any]) -> Unserved:
 
 
 def ahead_of(processes: int, finished: int, seconds_each: float, round_trip: float = 0.0) -> int:
-    """Return how many messages to request ahead of free processes: at most three per process.
+    """Return how many messages to request ahead of free processes: at most `AHEAD_PER_PROCESS` for each.
 
     Not the pace at which messages are finished decides, but what the processes could do: that pace is low as well while
     they wait for messages, at the start of a backlog or over a slow line, and would keep them waiting.
@@ -184,11 +185,8 @@ def ahead_of(processes: int, finished: int, seconds_each: float, round_trip: flo
     seconds = BLINK_SECONDS
     if seconds_each < SHORT_SECONDS:
         seconds = min(max(BLINK_SECONDS, ROUND_TRIPS_AHEAD * round_trip), LONGEST_AHEAD_SECONDS)
-    return min(
-        int(__import__("os").environ.get("AHEAD", "3")) * processes,
-        finished,
-        int(processes * seconds / max(seconds_each, SHORTEST_SECONDS)),
-    )
+    ahead = int(processes * seconds / max(seconds_each, SHORTEST_SECONDS))
+    return min(AHEAD_PER_PROCESS * processes, finished, ahead)
 
 
 def slots(processes: int, held: int, asked: int, ahead: int = 0) -> int:
