@@ -28,10 +28,14 @@ class Broker(Protocol):
     ----------
     url, redis : str
         What the peer connects to, and the Redis that it needs beside SQS; empty if it needs none.
+    step_seconds : float
+        How often to look whether all jobs have ended: seldom where the server keeps the time of the last end, because
+        looking takes CPU from the peer.
     """
 
     url: str
     redis: str
+    step_seconds: float
 
     def reset(self, *, hold: bool = False, worker: ManagedProcess | None = None) -> None:
         """Count from zero, without latency; hold messages back from the worker."""
@@ -45,6 +49,8 @@ class Broker(Protocol):
 
 class OnStub:
     """SQS and DynamoDB on the metering stub, and, for a peer that needs it, a Redis behind a line."""
+
+    step_seconds = 0.1
 
     def __init__(self, stub: RunningStub, line: Line | None = None) -> None:
         self._stub, self.url, self._line = stub, stub.url, line
@@ -86,6 +92,7 @@ class OnServer:
     left: Callable[[], int]
     worker: ManagedProcess | None = None
     redis = ""
+    step_seconds = 0.02
 
     def reset(self, *, hold: bool = False, worker: ManagedProcess | None = None) -> None:
         """Stop the worker to hold messages back."""

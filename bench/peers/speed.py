@@ -20,7 +20,6 @@ LATENCY_MS: Final = {"sqs": 10.0, "dynamodb": 5.0, "server": 1.0}
 SLOW_LINE_MS: Final = {"sqs": 200.0, "dynamodb": 100.0}
 SINGLE_JOBS: Final = 40
 DONE_SECONDS: Final = 60
-STEP_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,5 +185,5 @@ def wait(broker: Broker, peer: Peer, jobs: int, seconds: float = DONE_SECONDS) -
         meter = broker.meter(peer, jobs)
         if meter is not None:
             return meter
-        time.sleep(STEP_SECONDS)
+        time.sleep(broker.step_seconds)
     raise TimeoutError(f"{peer.key} did not finish {jobs} jobs in {seconds:g} s")
