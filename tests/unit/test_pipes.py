@@ -60,7 +60,7 @@ def inner() -> Iterator[Inner]:
 
 @pytest.fixture
 def pipes(inner: Inner) -> Pipes:
-    made = Pipes(inner, SimpleNamespace(readers={}))
+    made = Pipes(inner)
     made.write = lambda _: pytest.fail("left to Celery's code")
     return made
 
@@ -106,6 +106,32 @@ def celerys(inner: Inner, pipes: Pipes) -> list[list[int]]:
 
     pipes.write = write
     return given
+
+
+def test_while_the_pool_looks_for_ended_children_no_call_is_written(inner: Inner, pipes: Pipes) -> None:
+    def look(number: int, *, then: Any = None) -> int:
+        pipes.send(inner.call(number)[0])
+        if then is not None:
+            then(number + 1)
+            pipes.send(inner.call(number + 2)[0])
+        assert inner._busy_workers == set()
+        return number
+
+    look_alone = pipes.not_during(look)
+    assert look_alone(1, then=look_alone) == 1
+    assert len(inner.outbound_buffer) == 3
+    pipes.write_waiting()
+    assert inner._busy_workers == inner._all_inqueues
+
+
+def test_after_a_look_that_failed_calls_are_written_again(inner: Inner, pipes: Pipes) -> None:
+    def look() -> None:
+        raise OSError
+
+    with suppress(OSError):
+        pipes.not_during(look)()
+    pipes.send(inner.call(1)[0])
+    assert len(inner._busy_workers) == 1
 
 
 def test_a_full_pipe_is_left_to_celery(inner: Inner, pipes: Pipes) -> None:
@@ -157,7 +183,8 @@ def test_what_is_read_already_is_not_asked_for_again() -> None:
     asked: list[Any] = []
     hub = SimpleNamespace(readers={7: (min, (7,)), 8: (iter(()), ())}, add_reader=lambda *one: asked.append(one))
     inner = Inner([])
-    pipes = Pipes(inner, hub)
+    pipes = Pipes(inner)
+    pipes.hub = hub
     for number in (7, 8, 9):
         pipes.keep_reading(number, min, number)
     assert asked == [(8, min, 8), (9, min, 9)]
@@ -175,13 +202,16 @@ def test_a_pool_that_is_registered_again_is_called_once_a_turn(inner: Inner) -> 
 
     inner.register_with_event_loop = register
     inner._result_handler = SimpleNamespace(_recv_message=lambda add_reader, *_: add_reader)
-    hurry(SimpleNamespace(_pool=inner))
+    inner._join_exited_workers = flush = lambda: None
+    pool = SimpleNamespace(_pool=inner, flush=flush)
+    hurry(pool)
     for _ in range(3):
         inner.register_with_event_loop(hub)
     (called,) = hub.on_tick
     assert called == inner.on_poll_start
     assert inner._quick_put.__self__ is called.__self__
     assert inner._result_handler._recv_message(None, 7, None) == called.__self__.keep_reading
+    assert (inner._join_exited_workers.__wrapped__, pool.flush.__wrapped__) == (flush, flush)
 
 
 def test_a_pool_that_gives_children_several_calls_is_left_as_it_is(inner: Inner) -> None:

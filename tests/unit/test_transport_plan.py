@@ -56,26 +56,43 @@ class TestOneQueue:
 
 class TestDeepQueue:
     def test_it_is_asked_again_while_a_request_is_in_progress(self) -> None:
-        deep = replace(busy("a"), is_deep=True, asked=10, requests=1)
-        assert plan([deep], 25, NOW, POLICY) == [Poll("a", MAX_MESSAGES, 10)]
+        deep = replace(busy("a"), depth=9, asked=10, requests=1)
+        assert plan([deep], 25, NOW, POLICY) == [Poll("a", MAX_MESSAGES, 0)], "a short poll: it ends with the backlog"
         assert plan([deep, empty("b")], 25, NOW, POLICY) == [Poll("a", MAX_MESSAGES, 0)]
 
     def test_not_for_fewer_messages_than_a_request_can_bring(self) -> None:
-        deep = replace(busy("a"), is_deep=True, asked=10, requests=1)
+        deep = replace(busy("a"), depth=9, asked=10, requests=1)
         assert plan([deep], MAX_MESSAGES - 1, NOW, POLICY) == []
         assert plan([replace(deep, asked=0, requests=0)], MAX_MESSAGES - 1, NOW, POLICY) == [Poll("a", 9, 10)]
 
-    def test_it_has_four_requests_at_most(self) -> None:
-        deep = replace(busy("a"), is_deep=True, asked=40)
-        assert plan([replace(deep, requests=3)], 30, NOW, POLICY)
-        assert plan([replace(deep, requests=4)], 30, NOW, POLICY) == []
+    @pytest.mark.parametrize(("depth", "most"), [(0, 1), (1, 2), (2, 3), (3, 4), (4, 4)])
+    def test_it_has_one_more_for_each_answer_that_shows_more(self, depth: int, most: int) -> None:
+        queue = replace(busy("a"), depth=depth)
+        for requests in range(5):
+            asked = plan([replace(queue, asked=10 * requests, requests=requests)], 30, NOW, POLICY)
+            assert bool(asked) is (requests < most)
 
     def test_in_backoff_it_is_left_alone(self) -> None:
-        assert plan([replace(busy("a"), is_deep=True, blocked_until=NOW + 1)], 30, NOW, POLICY) == []
+        assert plan([replace(busy("a"), depth=9, blocked_until=NOW + 1)], 30, NOW, POLICY) == []
 
     def test_with_strict_priority_a_lower_one_waits_for_the_higher_ones_answer(self) -> None:
-        low = replace(busy("low", 1), is_deep=True, asked=10, requests=1)
-        assert plan([replace(busy("high", 9), asked=3), low], 20, NOW, POLICY) == []
+        low = replace(busy("low", 1), depth=9, asked=10, requests=1)
+        assert plan([replace(busy("high", 9), asked=3, requests=1), low], 20, NOW, POLICY) == []
+
+    def test_the_queue_listens_while_one_of_its_requests_is_a_long_poll(self) -> None:
+        queue, short, long = QueueState("a"), Poll("a", 10, 0), Poll("a", 4, 10)
+        seen = []
+        for change, poll in (
+            (queue.begin, short),
+            (queue.begin, long),
+            (queue.begin, short),
+            (queue.end, short),
+            (queue.end, long),
+            (queue.end, short),
+        ):
+            change(poll)
+            seen.append((queue.requests, queue.asked, queue.listening))
+        assert seen == [(1, 10, False), (2, 14, True), (3, 24, True), (2, 14, True), (1, 10, False), (0, 0, False)]
 
 
 class TestPriority:
@@ -149,7 +166,7 @@ QUEUES = st.lists(
         priority=st.integers(0, 10),
         asked=st.sampled_from([0, 0, 1, 5]),
         requests=st.integers(1, 5),
-        is_deep=st.booleans(),
+        depth=st.integers(0, 5),
         listening=st.booleans(),
         backlog=st.booleans(),
         found_empty=st.integers(0, 5),
@@ -175,7 +192,7 @@ class TestNeverMoreThanFree:
         askable = {
             queue.name
             for queue in queues
-            if (not queue.asked or (queue.is_deep and free >= MAX_MESSAGES)) and queue.blocked_until <= NOW
+            if (not queue.asked or (queue.depth and free >= MAX_MESSAGES)) and queue.blocked_until <= NOW
         }
         polled = [poll.queue for poll in plan(queues, free, NOW, POLICY)]
         assert len(polled) == len(set(polled))

@@ -58,8 +58,9 @@ def worker() -> Worker:
     return Worker()
 
 
-def test_messages_held_and_asked_for_never_exceed_the_processes(worker: Worker) -> None:
-    draw = random.Random(3)
+@pytest.mark.parametrize("processes", [2, 50])
+def test_messages_held_and_asked_for_never_exceed_the_processes(processes: int) -> None:
+    draw, worker = random.Random(3), Worker(processes)
     worker.poller.add("b", 1)
     worker.poller.add("c", 9)
     for _ in range(2000):
@@ -67,12 +68,12 @@ def test_messages_held_and_asked_for_never_exceed_the_processes(worker: Worker) 
         if worker.taken and draw.random() < 0.4:
             worker.taken.pop()
         worker.poller.tick()
-        assert worker.poller.asked + len(worker.taken) <= 2
+        assert worker.poller.asked + len(worker.taken) <= processes
         if worker.sqs.waiting and draw.random() < 0.6:
             poll = worker.sqs.waiting[0][0]
             worker.bring(*["m"] * draw.randint(0, poll.count))
             worker.poller.tick()
-            assert worker.poller.asked + len(worker.taken) <= 2
+            assert worker.poller.asked + len(worker.taken) <= processes
 
 
 def test_a_long_poll_that_brought_nothing_is_followed_by_the_next(worker: Worker) -> None:
@@ -81,41 +82,82 @@ def test_a_long_poll_that_brought_nothing_is_followed_by_the_next(worker: Worker
         assert worker.sqs.answer({}) == Poll("a", 2, 10)
 
 
-def test_a_deep_queue_has_several_requests_in_progress_and_an_empty_one_has_one_again() -> None:
-    worker = Worker(processes=40)
-    worker.poller.tick()
-    worker.poller.tick()
-    worker.bring(*["m"] * 10)
+def deep(processes: int = 60) -> Worker:
+    """A worker whose queue has several requests in progress."""
+    worker = Worker(processes)
+    for _ in range(3):
+        worker.poller.tick()
+        worker.bring(*["m"] * 10)
     for _ in range(5):
         worker.poller.tick()
-    assert [poll for poll, _ in worker.sqs.waiting] == [Poll("a", 10, 10)] * 3
+    return worker
+
+
+def test_a_deep_queue_has_several_requests_in_progress_and_an_empty_one_has_one_again() -> None:
+    worker = deep(70)
+    assert [poll for poll, _ in worker.sqs.waiting] == [Poll("a", 10, 10), Poll("a", 10, 0), Poll("a", 10, 0)]
     assert worker.poller.asked == 30
     for left in (2, 1, 0):
         worker.sqs.answer({})
-        assert (worker.poller.queues["a"].requests, worker.poller.queues["a"].listening) == (left, left > 0)
+        assert worker.poller.queues["a"].requests == left
         if left:
             worker.poller.tick()
     worker.poller.tick()
     worker.poller.tick()
-    assert len(worker.sqs.waiting) == 1
+    assert [poll for poll, _ in worker.sqs.waiting] == [Poll("a", 10, 10)]
 
 
-@pytest.mark.parametrize(("brought", "requests"), [(4, 1), (5, 2)])
-def test_an_answer_of_five_messages_or_more_makes_a_queue_deep(brought: int, requests: int) -> None:
-    worker = Worker(processes=25)
+@pytest.mark.parametrize("others", [[], ["b"]], ids=["one queue", "two queues"])
+def test_a_deep_queue_that_is_paused_is_asked_no_more(others: list[str]) -> None:
+    worker = deep(100)
+    for name in others:
+        worker.poller.add(name, 1)
+    worker.poller.is_paused = lambda name: name == "a"
+    left = len(worker.sqs.waiting)
+    for _ in range(left):
+        worker.bring(*["m"] * 10)
+        del worker.taken[:]  # postponed
+        worker.now += 0.01
+        worker.poller.tick()
+    assert [poll.queue for poll, _ in worker.sqs.waiting] == others
+
+
+def test_of_several_requests_that_fail_together_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[str] = []
+    monkeypatch.setattr(Outage, "failed", lambda _, reason: counted.append(reason) or 0.2)
+    worker = deep(70)
+    for number in range(3):
+        worker.now += 0.01
+        worker.sqs.answer(Failed(500, f"HTTP 500, {number}"))
+    assert counted == ["HTTP 500, 0"]
+    worker.now += 0.2
     worker.poller.tick()
-    worker.bring(*["m"] * brought)
+    worker.sqs.answer(Failed(500, "again"))
+    assert counted == ["HTTP 500, 0", "again"]
+
+
+@pytest.mark.parametrize(
+    ("first", "seconds", "second", "is_deep"),
+    [(1, 0.4, 5, True), (1, 0.4, 4, False), (10, 0.6, 10, False), (0, 0.1, 10, False)],
+    ids=["soon", "few", "late", "the first"],
+)
+def test_what_makes_a_queue_deep(first: int, seconds: float, second: int, is_deep: bool) -> None:
+    worker = Worker(processes=50)
+    worker.poller.tick()
+    worker.bring(*["m"] * first)
+    worker.poller.tick()
+    worker.now += seconds
+    worker.bring(*["m"] * second)
     for _ in range(3):
         worker.poller.tick()
-    assert len(worker.sqs.waiting) == requests
+    assert (len(worker.sqs.waiting) > 1) is is_deep
 
 
-def test_an_error_ends_the_second_request_for_now() -> None:
-    worker = Worker(processes=30)
-    worker.poller.tick()
-    worker.bring(*["m"] * 5)
-    worker.poller.tick()
-    worker.sqs.answer(Failed(500, "HTTP 500"))
+def test_an_error_ends_the_other_requests_for_now() -> None:
+    worker = deep()
+    for answer in (Failed(500, "HTTP 500"), {}, {}):
+        if worker.sqs.waiting:
+            worker.sqs.answer(answer)
     worker.now += LONGEST_BACKOFF_SECONDS
     for _ in range(3):
         worker.poller.tick()

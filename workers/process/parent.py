@@ -69,7 +69,6 @@ class Parent:
     def __init__(self, app: Celery, pool: Any, hub: Any, about: WorkerRecord) -> None:
         settings = app.jobclaim.settings
         self._app = app
-        hurry(pool)
         read_answers_first(pool)
         read_outcomes_before_limits(pool)
         self._children = Children(pool)
@@ -92,6 +91,7 @@ class Parent:
         self._outcomes = Outcomes(app.jobclaim, hub, Recorder(), about.concurrency)
         keep_unconfirmed(pool, then=self._outcomes.leave_loop)
         call_before_stop(pool, self._outcomes.end)
+        hurry(pool)
         self._shutdown = Shutdown(app, pool, self._children, self._recorder, self._cancels)
         self._seen: frozenset[str] = frozenset()
         self._overdue: set[OwnedRequest] = set()

@@ -16,6 +16,8 @@ import os
 import pickle
 import select
 import struct
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, Final
 
 from celery.concurrency.asynpool import SCHED_STRATEGY_FAIR
@@ -26,48 +28,67 @@ NOTHING: Final = b""
 
 def hurry(pool: Any) -> None:
     """Make a prefork pool write to its children at once, if it gives them one call at a time, as Celery does by
-    default.
+    default. Call it after what changes the pool's ``flush``.
     """
     inner: Any = getattr(pool, "_pool", None)
-    usual = getattr(inner, "register_with_event_loop", None)
-    if usual is None or inner.sched_strategy != SCHED_STRATEGY_FAIR:
+    usual_registration = getattr(inner, "register_with_event_loop", None)
+    if usual_registration is None or inner.sched_strategy != SCHED_STRATEGY_FAIR:
         return
-    celerys_read = inner._result_handler._recv_message
+    pipes, celerys_read = Pipes(inner), inner._result_handler._recv_message
 
     def register_with_event_loop(hub: Any) -> None:
         """Register with the loop; once more after a lost connection."""
-        pipes = Pipes(inner, hub)
-        inner._result_handler._recv_message = lambda _, *arguments: celerys_read(pipes.keep_reading, *arguments)
         hub.on_tick.discard(getattr(inner, "on_poll_start", None))
-        usual(hub)
+        usual_registration(hub)
         hub.on_tick.discard(inner.on_poll_start)
-        pipes.write = hub.consolidate_callback
+        pipes.hub, pipes.write = hub, hub.consolidate_callback
         inner._quick_put, inner.on_poll_start = pipes.send, pipes.write_waiting
         hub.on_tick.add(pipes.write_waiting)
 
     inner.register_with_event_loop = register_with_event_loop
+    inner._result_handler._recv_message = lambda _, *arguments: celerys_read(pipes.keep_reading, *arguments)
+    inner._join_exited_workers = pipes.not_during(inner._join_exited_workers)
+    pool.flush = pipes.not_during(pool.flush)
 
 
 class Pipes:
-    """The pipes of a pool in an event loop.
+    """The pipes of a pool.
 
     Parameters
     ----------
     inner : celery.concurrency.asynpool.AsynPool
-    hub : kombu.asynchronous.Hub
 
     Attributes
     ----------
+    hub : kombu.asynchronous.Hub
     write : callable
         Celery's function that writes one waiting call to each of some pipes.
     """
 
-    def __init__(self, inner: Any, hub: Any) -> None:
-        self._hub = hub
+    def __init__(self, inner: Any) -> None:
+        self.hub: Any = None
+        self.write: Any = None
         self._waiting, self._jobs = inner.outbound_buffer, inner._cache
         self._all, self._busy, self._written = inner._all_inqueues, inner._busy_workers, inner._active_writes
         self._children, self._statistics = inner._fileno_to_inq, inner.write_stats
-        self.write: Any = None
+        self._waits_for_turn = False
+
+    def not_during(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function of the pool, during which no call is written.
+
+        While the pool looks for children that have ended, one that looks free may have ended too. While it drops what
+        waits, nothing else is to start.
+        """
+
+        @wraps(function)
+        def alone(*args: Any, **kwargs: Any) -> Any:
+            before, self._waits_for_turn = self._waits_for_turn, True
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._waits_for_turn = before
+
+        return alone
 
     def send(self, call: Any) -> None:
         """Give a call to a free child, or keep it until there is one."""
@@ -78,7 +99,8 @@ class Pipes:
         else:
             job._payload = memoryview(header), memoryview(body), len(body)
         self._waiting.append(job)
-        self.write_waiting()
+        if not self._waits_for_turn:
+            self.write_waiting()
 
     def write_waiting(self) -> None:
         """Write the waiting calls to the children that are free; the loop calls this in each turn."""
@@ -100,8 +122,8 @@ class Pipes:
             return False
         self._waiting.popleft()
         self._busy.add(pipe)
+        job._writer = _no_writer  # first: whoever sees `_write_to` asks for it
         job._scheduled_for = job._write_to = child
-        job._writer = _no_writer
         try:
             os.write(pipe, whole)
         except OSError:  # the pipe is full, or closed
@@ -113,9 +135,9 @@ class Pipes:
 
     def keep_reading(self, number: int, callback: Any, *args: Any) -> None:
         """Have a child's answers read from now on, unless they are anyway."""
-        known = self._hub.readers.get(number)
+        known = self.hub.readers.get(number)
         if known is None or known[0] is not callback:
-            self._hub.add_reader(number, callback, *args)
+            self.hub.add_reader(number, callback, *args)
 
 
 def _no_writer() -> None:

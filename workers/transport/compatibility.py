@@ -88,6 +88,7 @@ CALLED: Final = {
     "celery.app.trace:trace_ok_t": "retval, info, runtime, retstr",
     "celery.beat:Scheduler.apply_async": "self, entry, producer=None, advance=True, **kwargs",
     "celery.utils.dispatch:Signal._live_receivers": "self, sender",
+    "billiard.pool:Pool._join_exited_workers": "self, shutdown=False",
     "billiard.pool:TimeoutHandler.on_hard_timeout": "self, job",
     "billiard.pool:soft_timeout_sighandler": "signum, frame",
 }

@@ -22,7 +22,7 @@ from jobclaim.jobs.storage.signing import SignedRequests
 MARGIN_SECONDS: Final = 5
 """How much longer than the poll itself an answer may take before the connection counts as broken."""
 OK: Final = 200
-MAX_HANDLES: Final = 32
+MAX_HANDLES: Final = 64
 """Concurrent requests; kombu's 10 would make the eleventh queue of a worker wait for the others."""
 
 

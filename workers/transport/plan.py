@@ -11,8 +11,9 @@ ones, `plan` spends them, and their sum never exceeds the number of processes:
 in three of its round trips, so these find a free process when, or soon after, the answer arrives. Without it a worker
 of no-ops spends more time waiting for SQS than working.
 
-A queue has one request in progress, or more while it is *deep* (an answer brought five messages or more) and ten slots
-are free: with one, a worker gets at most ten messages per round trip.
+A queue has one request in progress, and while it is deep, one more for each answer that followed the one before at once
+and had five messages or more, if ten slots are free: with one, a worker gets at most ten messages per round trip. The
+others are short polls, so that they end with the backlog.
 
 The requests, in this order:
 
@@ -37,7 +38,7 @@ asked, and no queue waits for the answer of another.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
@@ -90,17 +91,19 @@ class QueueState:
     requests : int
         How many requests are in progress.
     listening : bool
-        Whether the requests in progress are long polls.
+        Whether a long poll is in progress.
     spare : bool
         Whether no slot is reserved for the request in progress.
     backlog : bool
         Whether the last answer had messages.
-    is_deep : bool
-        Whether it had so many that more are likely to wait.
+    depth : int
+        How many answers in a row had so many, and came so soon, that more are likely to wait.
     found_empty : int
         Consecutive short polls without messages.
-    blocked_until : float
-        End of the backoff after an error.
+    failed_at, blocked_until : float
+        The last error, and the end of the backoff after it.
+    polls : list of Poll
+        The requests in progress.
     """
 
     name: str
@@ -111,18 +114,34 @@ class QueueState:
     listening: bool = False
     spare: bool = False
     backlog: bool = False
-    is_deep: bool = False
+    depth: int = 0
     found_empty: int = 0
     empty_at: float = NEVER
     asked_at: float = NEVER
     listened_at: float = NEVER
+    failed_at: float = NEVER
     blocked_until: float = NEVER
+    polls: list[Poll] = field(default_factory=list)
+
+    def begin(self, poll: Poll) -> None:
+        """Note that a request was started."""
+        self.polls.append(poll)
+        self._count()
+
+    def end(self, poll: Poll) -> None:
+        """Note that a request has ended."""
+        self.polls.remove(poll)
+        self._count()
+
+    def _count(self) -> None:
+        self.requests, self.asked = len(self.polls), sum(poll.count for poll in self.polls)
+        self.listening, self.spare = any(poll.wait for poll in self.polls), any(poll.spare for poll in self.polls)
 
     def is_askable(self, free: int, now: float) -> bool:
         """Return whether a request may be started that has so many free slots."""
         if self.blocked_until > now:
             return False
-        return not self.asked or (self.is_deep and self.requests < MOST_REQUESTS and free >= MAX_MESSAGES)
+        return not self.asked or (self.requests < min(1 + self.depth, MOST_REQUESTS) and free >= MAX_MESSAGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +226,8 @@ def plan(queues: Sequence[QueueState], free: int, now: float, policy: Policy, *,
     if free <= 0 or not askable:
         return []
     if len(queues) == 1 and policy.wait_seconds:
-        return [Poll(askable[0].name, min(free, MAX_MESSAGES), policy.wait_seconds)]
+        wait = 0 if askable[0].asked else policy.wait_seconds
+        return [Poll(askable[0].name, min(free, MAX_MESSAGES), wait)]
     askable = in_order(askable, now, policy)
     due = [queue for queue in askable if _is_due(queue, now, policy, quiet=quiet)]
     if due or not policy.wait_seconds:

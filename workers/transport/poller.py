@@ -122,11 +122,12 @@ class Poller:
         """Start the requests that are possible now; call this after each event, and a few times a second."""
         if self._queues and not self.paused():
             now = self._clock()
-            # a paused queue whose last request is in progress still counts, but is not asked again
+            # a paused queue with requests in progress still counts, but is not asked again
             queues = [queue for queue in self._queues.values() if queue.asked or not self.is_paused(queue.name)]
             free = self._free(now)
             for poll in plan(queues, free, now, self._policy, quiet=now - self._stirred_at >= QUIET_SECONDS):
-                self._start(poll, now)
+                if not (self._queues[poll.queue].asked and self.is_paused(poll.queue)):
+                    self._start(poll, now)
 
     def _free(self, now: float) -> int:
         processes, held = self.processes(), self.held()
@@ -140,8 +141,8 @@ class Poller:
 
     def _start(self, poll: Poll, now: float) -> None:
         queue = self._queues[poll.queue]
-        queue.asked, queue.requests = queue.asked + poll.count, queue.requests + 1
-        queue.listening, queue.spare, queue.asked_at = poll.wait > 0, poll.spare, now
+        queue.begin(poll)
+        queue.asked_at = now
         if poll.wait:
             queue.listened_at = now
         try:
@@ -151,19 +152,22 @@ class Poller:
 
     def _answered(self, queue: QueueState, poll: Poll, asked_at: float, answer: Answer) -> None:
         now = self._clock()
-        queue.asked, queue.requests = queue.asked - poll.count, queue.requests - 1
-        if not queue.requests:
-            queue.listening = queue.spare = False
+        queue.end(poll)
         if isinstance(answer, Failed):
-            queue.backlog, queue.is_deep, queue.empty_at = False, False, NEVER
-            queue.blocked_until = now + self._outages[queue.name].failed(answer.reason)
+            queue.backlog, queue.depth, queue.empty_at = False, 0, NEVER
+            if asked_at >= queue.failed_at:  # of several requests that fail together, one counts
+                queue.failed_at = now
+                queue.blocked_until = now + self._outages[queue.name].failed(answer.reason)
             return
         self._outages[queue.name].succeeded()
         messages = answer.get("Messages") or []
         took = now - asked_at
-        if messages and queue.backlog and took < LONGEST_AHEAD_SECONDS:  # SQS had no reason to wait, and did not stall
+        # whether SQS had no reason to wait, and did not stall
+        is_prompt = bool(messages) and queue.backlog and took < LONGEST_AHEAD_SECONDS
+        if is_prompt:
             self._round_trip += NEWEST_SHARE * (took - self._round_trip)
-        self._note(queue, poll, len(messages), now)
+        self._note(queue, poll, bool(messages), now)
+        queue.depth = queue.depth + 1 if is_prompt and len(messages) >= DEEP_MESSAGES else 0
         if messages:
             self._stirred_at = now
             if poll.spare and not self._is_process_free():
@@ -185,7 +189,7 @@ class Poller:
         return fate is not Unserved.KEEP
 
     @staticmethod
-    def _note(queue: QueueState, poll: Poll, brought: int, now: float) -> None:
-        queue.backlog, queue.is_deep = brought > 0, brought >= DEEP_MESSAGES
+    def _note(queue: QueueState, poll: Poll, brought: bool, now: float) -> None:
+        queue.backlog = brought
         queue.empty_at = NEVER if brought else now
         queue.found_empty = 0 if brought or poll.wait else queue.found_empty + 1
