@@ -124,7 +124,12 @@ def test_a_deep_queue_that_is_paused_is_asked_no_more(others: list[str]) -> None
 
 def test_of_several_requests_that_fail_together_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[str] = []
-    monkeypatch.setattr(Outage, "failed", lambda _, reason: counted.append(reason) or 0.2)
+
+    def failed(_: Outage, reason: str) -> float:
+        counted.append(reason)
+        return 0.2
+
+    monkeypatch.setattr(Outage, "failed", failed)
     worker = deep(70)
     for number in range(3):
         worker.now += 0.01
@@ -155,9 +160,9 @@ def test_what_makes_a_queue_deep(first: int, seconds: float, second: int, is_dee
 
 def test_an_error_ends_the_other_requests_for_now() -> None:
     worker = deep()
-    for answer in (Failed(500, "HTTP 500"), {}, {}):
-        if worker.sqs.waiting:
-            worker.sqs.answer(answer)
+    worker.sqs.answer(Failed(500, "HTTP 500"))
+    while worker.sqs.waiting:
+        worker.sqs.answer({})
     worker.now += LONGEST_BACKOFF_SECONDS
     for _ in range(3):
         worker.poller.tick()
