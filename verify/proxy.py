@@ -50,7 +50,8 @@ class FaultyProxy:
     def __init__(self, upstream: str) -> None:
         target = urlsplit(upstream)
         self._upstream = (target.hostname, target.port)
-        self.port = free_port()
+        self._port_kept = bound_socket()  # nobody else gets the port while the proxy refuses connections
+        self.port = int(self._port_kept.getsockname()[1])
         self.fault: Fault | None = None
         self.choose_fault: Callable[[str], Fault | None] = lambda _operation: None
         self.discard_url = ""
@@ -76,6 +77,7 @@ class FaultyProxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
+        self._port_kept.close()
 
     def accept(self) -> None:
         """Accept connections (again)."""
@@ -89,7 +91,7 @@ class FaultyProxy:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
     async def _accept(self) -> None:
-        self._server = await asyncio.start_server(self._serve, LOOPBACK, self.port)
+        self._server = await asyncio.start_server(self._serve, LOOPBACK, self.port, reuse_port=True)
 
     async def _refuse(self) -> None:
         if self._server is not None:
@@ -197,11 +199,12 @@ def proxied(url: str) -> Iterator[tuple[FaultyProxy, str]]:
         proxy.stop()
 
 
-def free_port() -> int:
-    """Find a free port on loopback."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+def bound_socket() -> socket.socket:
+    """Bind a socket to a free port of loopback, without listening: others of this user may listen on it beside."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    made.bind((LOOPBACK, 0))
+    return made
 
 
 def _delayed(request: dict[str, Any], seconds: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -143,3 +144,15 @@ def test_a_message_is_sent_again_only_after_it_may_have_arrived(proxy: FaultyPro
     ask(proxy, "SendMessage", MessageBody="now")
     assert [request["MessageBody"] for request in upstream.seen] == ["next week", "now", "now"]
     assert proxy.failed == {"old message replayed": 1}
+
+
+def test_while_it_refuses_connections_nobody_else_gets_its_port(proxy: FaultyProxy) -> None:
+    proxy.refuse()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", proxy.port))
+        with pytest.raises(ConnectionRefusedError):
+            other.connect(("127.0.0.1", proxy.port))
+    proxy.accept()
+    socket.create_connection(("127.0.0.1", proxy.port), 10).close()
