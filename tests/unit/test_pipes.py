@@ -100,6 +100,7 @@ def celerys(inner: Inner, pipes: Pipes) -> list[list[int]]:
     given: list[list[int]] = []
 
     def write(free: list[int]) -> None:
+        assert inner._busy_workers.isdisjoint(free), "Celery gives a busy child nothing"
         given.append(free)
         inner._busy_workers.update(free)
         inner.outbound_buffer.popleft()
@@ -215,9 +216,12 @@ def test_a_pool_that_is_registered_again_is_called_once_a_turn(inner: Inner) -> 
 
 
 def test_a_pool_that_gives_children_several_calls_is_left_as_it_is(inner: Inner) -> None:
-    inner.sched_strategy, inner.register_with_event_loop = SCHED_STRATEGY_FCFS, None
-    hurry(SimpleNamespace(_pool=inner))
-    assert inner.register_with_event_loop is None
+    inner.sched_strategy, inner._result_handler = SCHED_STRATEGY_FCFS, SimpleNamespace(_recv_message=None)
+    inner.register_with_event_loop = inner._join_exited_workers = flush = lambda: None
+    pool = SimpleNamespace(_pool=inner, flush=flush)
+    hurry(pool)
+    assert (inner.register_with_event_loop, inner._join_exited_workers, pool.flush) == (flush, flush, flush)
+    assert inner._result_handler._recv_message is None
 
 
 def test_a_pool_of_threads_has_no_pipes() -> None:

@@ -38,7 +38,6 @@ def hurry(pool: Any) -> None:
 
     def register_with_event_loop(hub: Any) -> None:
         """Register with the loop; once more after a lost connection."""
-        hub.on_tick.discard(getattr(inner, "on_poll_start", None))
         usual_registration(hub)
         hub.on_tick.discard(inner.on_poll_start)
         pipes.hub, pipes.write = hub, hub.consolidate_callback
