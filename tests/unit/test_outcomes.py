@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -420,6 +421,42 @@ def test_a_request_that_libcurl_does_not_take_is_recorded_once(
         monkeypatch.setattr(world.outcomes._requests, "_multi", multi)
     world.record("a")
     assert (len(world.recorder.waiting), world.outcomes.job_ids()) == (1, {"job of a"})
+    assert world.outcomes._requests is not None
+    assert world.outcomes._requests.under_way() == []
+
+
+class TestLoopRequests:
+    @pytest.fixture
+    def requests(self, world: World) -> Any:
+        world.record()
+        return world.outcomes._requests
+
+    def test_a_socket_is_watched_as_libcurl_asks_and_never_left_behind(self, world: World, requests: Any) -> None:
+        one, other = socket.socketpair()
+        number, seen = one.fileno(), []
+        for event in (pycurl.POLL_OUT, pycurl.POLL_IN, pycurl.POLL_INOUT, pycurl.POLL_REMOVE):
+            requests._watch(event, number)
+            seen.append((number in world.hub.readers, number in world.hub.writers))
+        assert seen == [(False, True), (True, False), (True, True), (False, False)]
+        for end in (one, other):
+            end.close()
+
+    def test_libcurl_is_called_when_it_wants_to_be(self, requests: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(loop_requests, "time", SimpleNamespace(monotonic=lambda: 100.0))
+        due = []
+        for milliseconds in (2000, 0, -1):
+            requests._wake(milliseconds)
+            due.append(requests._alarm.due)
+        assert due == [102.0, 100.0, math.inf]
+
+    def test_a_loop_that_ends_without_requests_waits_for_nothing(
+        self, world: World, requests: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        requests._wake(60_000)
+        requests._alarm.keep()
+        monkeypatch.setattr(requests, "_multi", Mock(**{"select.side_effect": AssertionError}))
+        world.outcomes.leave_loop()
+        assert requests._alarm._timer is None
 
 
 class Timers:
