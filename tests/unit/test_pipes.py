@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from celery.concurrency.asynpool import SCHED_STRATEGY_FAIR, SCHED_STRATEGY_FCFS
 
-from jobclaim.workers.process.pipes import Pipes, hurry
+from jobclaim.workers.process.pipes import Pipes, write_at_once
 
 
 class Inner(SimpleNamespace):
@@ -205,7 +205,7 @@ def test_a_pool_that_is_registered_again_is_called_once_a_turn(inner: Inner) -> 
     inner._result_handler = SimpleNamespace(_recv_message=lambda add_reader, *_: add_reader)
     inner._join_exited_workers = flush = lambda: None
     pool = SimpleNamespace(_pool=inner, flush=flush)
-    hurry(pool)
+    write_at_once(pool)
     for _ in range(3):
         inner.register_with_event_loop(hub)
     (called,) = hub.on_tick
@@ -219,10 +219,10 @@ def test_a_pool_that_gives_children_several_calls_is_left_as_it_is(inner: Inner)
     inner.sched_strategy, inner._result_handler = SCHED_STRATEGY_FCFS, SimpleNamespace(_recv_message=None)
     inner.register_with_event_loop = inner._join_exited_workers = flush = lambda: None
     pool = SimpleNamespace(_pool=inner, flush=flush)
-    hurry(pool)
+    write_at_once(pool)
     assert (inner.register_with_event_loop, inner._join_exited_workers, pool.flush) == (flush, flush, flush)
     assert inner._result_handler._recv_message is None
 
 
 def test_a_pool_of_threads_has_no_pipes() -> None:
-    hurry(SimpleNamespace())
+    write_at_once(SimpleNamespace())

@@ -40,7 +40,7 @@ from jobclaim.workers.process.heartbeat import BeatPace, Heartbeat
 from jobclaim.workers.process.loop_requests import LAST_SECONDS
 from jobclaim.workers.process.outcomes import Outcomes
 from jobclaim.workers.process.pauses import PauseWatch
-from jobclaim.workers.process.pipes import hurry
+from jobclaim.workers.process.pipes import write_at_once
 from jobclaim.workers.process.recorder import Recorder
 from jobclaim.workers.process.request import JobRequest, OwnedRequest
 from jobclaim.workers.process.shutdown import Shutdown
@@ -91,7 +91,7 @@ class Parent:
         self._outcomes = Outcomes(app.jobclaim, hub, Recorder(), about.concurrency)
         keep_unconfirmed(pool, then=self._outcomes.leave_loop)
         call_before_stop(pool, self._outcomes.end)
-        hurry(pool)
+        write_at_once(pool)
         self._shutdown = Shutdown(app, pool, self._children, self._recorder, self._cancels)
         self._seen: frozenset[str] = frozenset()
         self._overdue: set[OwnedRequest] = set()

@@ -26,7 +26,7 @@ HEADER: Final = struct.Struct(">I")
 NOTHING: Final = b""
 
 
-def hurry(pool: Any) -> None:
+def write_at_once(pool: Any) -> None:
     """Make a prefork pool write to its children at once, if it gives them one call at a time, as Celery does by
     default. Call it after what changes the pool's ``flush``.
     """
